@@ -1,0 +1,203 @@
+"""HAProxy's configuration as Serve writes it in, HAProxy with its doors closed out.
+
+Serve runs this in the place of the binary (`RAY_SERVE_HAPROXY_BINARY_PATH`, see `deploy.transport`) at each start and
+reload. It rewrites the file that Serve has just written and becomes HAProxy. Standard library only: it starts in
+milliseconds. What it does not recognise it refuses, so that a new version of Serve cannot open a door unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import DeadlineExceeded, InternalError, Malformed, ModelUnavailable, SegServeError
+
+MARK = "# Closed by SegServe."
+RETRY_AFTER_S = 1
+"""What a caller is told to wait while no gateway is reachable: a killed one is back in seconds."""
+TUNNEL_S = 3600
+"""Longest silence on a WebSocket."""
+REQUEST_WITHIN_S = 60
+"""Longest that a caller may take to send a request: its headers and as much of its body as HAProxy keeps."""
+OPENS = frozenset({"frontend prometheus", "listen stats"})
+"""Sections of Serve's that are dropped whole: pages on every interface that tell anyone who asks what runs."""
+FRONTEND = "frontend http_frontend"
+NOBODY = "backend default_backend"
+
+UNREACHABLE = ModelUnavailable("The server cannot be reached just now: try again.")
+OWN_ANSWERS: dict[int, SegServeError] = {
+    400: Malformed(),
+    408: DeadlineExceeded("The request did not arrive in time."),
+    500: InternalError(),
+    501: Malformed(),
+    502: UNREACHABLE,
+    503: UNREACHABLE,
+    504: DeadlineExceeded(),
+}
+"""What HAProxy answers by itself to a request, by the status that it would give it. (To bytes that never become a
+request it says 400 in its own words, as Serve's proxy does.)"""
+
+
+class NotUnderstood(ValueError):
+    """Serve's configuration does not look as expected; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where callers come in: the public address, on which Serve's frontend listens once rewritten."""
+
+    host: str
+    port: int
+
+    @property
+    def bind(self) -> str:
+        """As HAProxy writes it."""
+        return f"ipv6@[{self.host}]:{self.port}" if ":" in self.host else f"ipv4@{self.host}:{self.port}"
+
+
+def sections(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each section's header and its lines, without comments and empty lines."""
+    header, lines = "", list[str]()
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if raw[0].isspace():
+            lines.append(line)
+        else:
+            if header:
+                yield header, lines
+            header, lines = line, []
+    if header:
+        yield header, lines
+
+
+def closed(text: str, door: Door) -> str:
+    """Serve's configuration with one way in and our answers. Raises `NotUnderstood`."""
+    written, seen = [MARK], set[str]()
+    for header, lines in sections(text):
+        seen.add(header)
+        if header not in OPENS:
+            written += [header, *(f"    {line}" for line in _rewritten(header, lines, door))]
+    if missing := {"global", "defaults", FRONTEND, NOBODY} - seen:
+        raise NotUnderstood(f"no section {', '.join(sorted(missing))}")
+    binds = [line.strip() for line in written if line.strip().startswith("bind")]
+    if binds != [f"bind {door.bind}"]:
+        raise NotUnderstood(f"it would listen on {binds}")
+    return "\n".join(written) + "\n"
+
+
+def _rewritten(header: str, lines: list[str], door: Door) -> list[str]:
+    match header:
+        case "global":
+            return _global(lines)
+        case "defaults":
+            return _defaults(lines)
+        case _ if header == FRONTEND:
+            return _frontend(lines, door)
+        case _ if header == NOBODY:
+            return ["http-request return status 503 default-errorfiles"]
+        case _ if header.startswith("backend "):
+            return lines
+    raise NotUnderstood(f"an unknown section {header}")
+
+
+def _global(lines: list[str]) -> list[str]:
+    """The admin socket for its owner only, and no log to a port where nobody listens."""
+    kept = [line for line in lines if not line.startswith("log 127.0.0.1:514 ")]
+    sockets = [line for line in kept if line.startswith("stats socket ")]
+    if len(sockets) != 1 or not re.match(r"stats socket /\S+ mode 666 ", sockets[0]):
+        raise NotUnderstood(f"admin sockets {sockets}")
+    return [line.replace(" mode 666 ", " mode 600 ") if line in sockets else line for line in kept]
+
+
+def _defaults(lines: list[str]) -> list[str]:
+    """Our answers in the place of error files that turn every failure into 500, and limits for silent callers."""
+    kept = [line for line in lines if not line.startswith(("errorfile ", "option httplog", "option log-health-checks"))]
+    timeouts = [f"timeout tunnel {TUNNEL_S}s", f"timeout http-request {REQUEST_WITHIN_S}s"]
+    return [*kept, *timeouts, "option http-buffer-request", *map(_answer, OWN_ANSWERS)]
+
+
+def _answer(status: int) -> str:
+    """What HAProxy answers in the place of its own page: the body that `services.gateway.errors` would give."""
+    error = OWN_ANSWERS[status]
+    body = json.dumps({"code": error.code, "message": error.message, "details": [], "request_id": "%[var(txn.id)]"})
+    quoted = body.replace('"', '\\"')
+    told = f' hdr X-Answered-As {error.status} hdr Cache-Control "no-store"'
+    retry = f" hdr Retry-After {RETRY_AFTER_S}" if error.status == 503 else ""
+    return f'http-error status {status} content-type application/json lf-string "{quoted}"{told}{retry}'
+
+
+def _frontend(lines: list[str], door: Door) -> list[str]:
+    """The public address, and one well-formed id for each request, in HAProxy's own answers too."""
+    kept = [line for line in lines if not line.startswith("bind ")]
+    if len(kept) != len(lines) - 1:
+        raise NotUnderstood("not exactly one bind in the frontend")
+    well_formed = "{ req.hdr_cnt(x-request-id) eq 1 } { req.hdr(x-request-id) -m reg ^[A-Za-z0-9_.-]{1,64}$ }"
+    return [
+        f"bind {door.bind}",
+        f"http-request set-var(txn.id) req.hdr(x-request-id) if {well_formed}",
+        "http-request set-var(txn.id) uuid,regsub(-,,g) unless { var(txn.id) -m found }",
+        "http-request set-header x-request-id %[var(txn.id)]",
+        # Sent again when a gateway died under it: everything but making a job can be done twice.
+        "http-request disable-l7-retry if { path_beg /v1/jobs }",
+        "http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
+        *(
+            f"http-after-response set-status {status} if {{ res.hdr(x-answered-as) {status} }}"
+            for status in sorted({error.status for error in OWN_ANSWERS.values()})
+        ),
+        "http-after-response del-header x-answered-as",
+        *kept,
+    ]
+
+
+def living(admin: str) -> int | None:
+    """The process that answers this admin socket, None when nobody does."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(admin)
+            client.sendall(b"show info\n")
+            with client.makefile("rb") as answer:
+                found = re.search(rb"^Pid: *(\d+)", answer.read(), re.MULTILINE)
+        except OSError:
+            return None
+    return int(found[1]) if found else None
+
+
+def taking_over(arguments: Sequence[str], text: str) -> list[str]:
+    """The arguments, and those by which a HAProxy whose manager died hands its sockets over, where there is one."""
+    admin = re.search(r"^\s*stats socket (\S+)", text, re.MULTILINE)
+    if "-x" in arguments or not admin or not (pid := living(admin[1])):
+        return list(arguments)
+    return [*arguments, "-x", admin[1], "-sf", str(pid)]
+
+
+def main() -> None:
+    """`python -m deploy.haproxy BINARY HOST PORT -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or exits with 1."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("arguments", nargs="+")
+    given = parser.parse_args()
+    arguments: list[str] = given.arguments
+    path = Path(arguments[arguments.index("-f") + 1])
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith(MARK):
+        try:
+            path.write_text(closed(text, Door(given.host, given.port)), encoding="utf-8")
+        except NotUnderstood as error:
+            sys.exit(f"SegServe does not open HAProxy's doors: {error} in {path}")
+    os.execv(given.binary, [given.binary, *taking_over(arguments, text)])
+
+
+if __name__ == "__main__":
+    main()

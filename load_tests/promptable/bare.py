@@ -1,0 +1,80 @@
+"""The model itself in this process, without a server: what served clicks are compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.catalog.catalog import find_card
+from shared.catalog.loading import LoadOptions, load, settle
+from shared.imaging.compose import encode_picture
+from shared.imaging.sample import street_scene
+from shared.protocols import Model
+from shared.settings import settings
+from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Prompt, UInt8Array
+
+
+class Bare:
+    """Encoder and decoder of a card, called directly with as many threads as the platform gives them."""
+
+    def __init__(self, model: str, threads: int, max_batch: int, precision: str = "f32") -> None:
+        """`precision` as in the Serve YAML; "auto" is decided as a replica decides it."""
+        here = settings()
+        options = LoadOptions(
+            roles=("encoder", "decoder"),
+            engine="auto",
+            precision=precision,
+            device="auto",
+            threads=threads,
+            weights_dir=here.weights_dir,
+            cache_dir=here.home / "compiled",
+            max_batch=max_batch,
+        )
+        card = find_card(model, here.card_dirs)
+        loaded = load(card, settle(card, options))
+        self.encoder: Model[EncoderInput, Embedding] = loaded.roles["encoder"]
+        self.decoder: Model[DecoderInput, DecoderOutput] = loaded.roles["decoder"]
+        for part in loaded.roles.values():
+            part.warm()
+
+    def embed(self, pixels: UInt8Array) -> Embedding:
+        """Float16, as the cache keeps it."""
+        return self.encoder.predict([EncoderInput(pixels)])[0]
+
+    def click_ms(self, item: DecoderInput) -> float:
+        """Milliseconds of one forward pass of the decoder, with the prompt drawn in and the masks taken out."""
+        begun = time.perf_counter()
+        self.decoder.predict([item])
+        return (time.perf_counter() - begun) * 1000
+
+    def clicks_a_second(self, items: Sequence[DecoderInput], batch: int, seconds: float) -> float:
+        """Throughput of batches of this size for so long."""
+        begun, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - begun) < seconds:
+            self.decoder.predict([items[(done + offset) % len(items)] for offset in range(batch)])
+            done += batch
+        return done / elapsed
+
+
+def drawn(seed: int, width: int = 480, height: int = 360) -> tuple[UInt8Array, bytes]:
+    """A drawn street, as pixels and as PNG."""
+    pixels = street_scene(width, height, seed)[0]
+    return pixels, encode_picture(pixels)
+
+
+def place(turn: int, width: int = 480, height: int = 360) -> tuple[float, float]:
+    """Where click number `turn` falls (x, y)."""
+    return float(20 + 37 * turn % (width - 40)), float(40 + 53 * turn % (height - 60))
+
+
+def item(embedding: Embedding, x: float, y: float) -> DecoderInput:
+    """One click, three candidates."""
+    prompt = Prompt(np.array([[x, y]], dtype=np.float32), np.ones(1, dtype=np.int32))
+    return DecoderInput(embedding, prompt, multimask=True)
+
+
+def wire(x: float, y: float) -> dict[str, object]:
+    """The same click as HTTP has it."""
+    return {"points": [[x, y]], "labels": [1]}

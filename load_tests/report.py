@@ -1,0 +1,146 @@
+"""Results in, `bench.json` and `bench.md` out: medians over the rounds, who was missing, and every promise judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from load_tests.rounds import Missing, Record, Results, Scenario, Standing, failed
+from load_tests.verdicts import Verdict
+
+MARKS = {True: "kept", False: "BROKEN", None: "not judged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One contestant under one load at so many callers: medians over its rounds."""
+
+    scenario: str
+    load: str
+    server: str
+    label: str
+    layout: str
+    callers: int
+    per_second: float
+    lowest: float
+    highest: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
+    client_ms: float
+    errors: int
+
+    @property
+    def name(self) -> str:
+        """Server, engine and layout."""
+        return ", ".join(filter(None, (self.server, self.label, self.layout)))
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """One row for all rounds of the same thing, in the order of their first appearance."""
+    groups: dict[tuple[str | int, ...], list[Record]] = {}
+    for each in records:
+        groups.setdefault((each.scenario, each.load, *each.contestant, each.callers), []).append(each)
+    return [_row(group) for group in groups.values()]
+
+
+def _row(group: Sequence[Record]) -> Row:
+    first, rates = group[0], [each.per_second for each in group]
+    return Row(
+        scenario=first.scenario,
+        load=first.load,
+        server=first.server,
+        label=first.label,
+        layout=first.layout,
+        callers=first.callers,
+        per_second=statistics.median(rates),
+        lowest=min(rates),
+        highest=max(rates),
+        p50_ms=statistics.median(each.p50_ms for each in group),
+        p95_ms=statistics.median(each.p95_ms for each in group),
+        p99_ms=statistics.median(each.p99_ms for each in group),
+        cpu_ms=statistics.median(each.cpu_ms for each in group),
+        client_ms=statistics.median(each.client_ms for each in group),
+        errors=sum(sum(each.errors.values()) for each in group),
+    )
+
+
+def markdown(machine: Mapping[str, Any], played: Sequence[tuple[Scenario, Results]], judged: Sequence[Verdict]) -> str:
+    """The whole report."""
+    lines = ["# Benchmark", "", f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "]
+    lines[-1] += f"{machine['memory_gib']} GiB, {machine['system']}, commit {machine['commit'] or 'unknown'}."
+    lines += [f"Load average at the start {machine['load_average'][0]}: above a few tenths, only ratios count.", ""]
+    for title, versions in (("Versions", machine["versions"]), ("Peers", machine["peers"])):
+        lines.append(f"{title}: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
+    lines += ["", "## Promises", "", "| promise | verdict | measured |", "|---|---|---|"]
+    lines += [f"| {each.promise} | **{MARKS[each.kept]}** | {each.found} |" for each in judged]
+    for scenario, results in played:
+        lines += ["", f"## {scenario.title}", "", *_loads(rows(results.records)), *_standing(results.standings)]
+        lines += [*_equality(results.standings), *_missing(results.missing)]
+        lines += [f"- errors: {name}: {count}" for name, count in failed(results.records).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _loads(found: Sequence[Row]) -> list[str]:
+    head = "| load | contestant | callers | requests/s (lowest to highest round) | p50 ms | p95 ms | p99 ms "
+    lines = [head + "| CPU ms a request | of the client |", "|---|---|---|---|---|---|---|---|---|"]
+    for row in sorted(found, key=lambda row: (row.load, row.callers)):
+        spread = f"{row.per_second:.1f} ({row.lowest:.1f} to {row.highest:.1f})"
+        times = f"{row.p50_ms:.1f} | {row.p95_ms:.1f} | {row.p99_ms:.1f} | {row.cpu_ms:.2f} | {row.client_ms:.2f}"
+        lines.append(f"| {row.load} | {row.name} | {row.callers} | {spread} | {times} |")
+    return lines
+
+
+def _standing(standings: Sequence[Standing]) -> list[str]:
+    lines = ["", "| contestant | start to first answer, s | memory (PSS), MB |", "|---|---|---|"]
+    for each in standings:
+        name = ", ".join(filter(None, (each.server, each.label, each.layout)))
+        lines.append(f"| {name} | {each.cold_start_s:.1f} | {each.pss_bytes / 1e6:.0f} |")
+    return lines
+
+
+def _equality(standings: Sequence[Standing]) -> list[str]:
+    """Whether everyone with the same engine gives the same picture, byte for byte."""
+    by_label: dict[str, dict[str, str]] = {}
+    for each in standings:
+        by_label.setdefault(each.label, {})[each.server] = hashlib.sha256(each.first).hexdigest()[:12]
+    lines = [""]
+    for label, digests in by_label.items():
+        if len(digests) > 1:
+            same = len(set(digests.values())) == 1
+            told = "the same answer from all" if same else f"answers differ: {json.dumps(digests)}"
+            lines.append(f"- {label or 'first answers'}: {told}")
+    return lines
+
+
+def _missing(missing: Sequence[Missing]) -> list[str]:
+    return [f"- took no part: {each.name}: {' '.join(each.reason.split())}" for each in missing]
+
+
+def write(
+    out: Path, machine: Mapping[str, Any], played: Sequence[tuple[Scenario, Results]], judged: Sequence[Verdict]
+) -> Path:
+    """Both files into `out`; the path of the report."""
+    out.mkdir(parents=True, exist_ok=True)
+    data = {
+        "machine": machine,
+        "verdicts": [dataclasses.asdict(each) for each in judged],
+        "records": [dataclasses.asdict(each) for _, results in played for each in results.records],
+        "standings": [
+            {**dataclasses.asdict(each), "first": hashlib.sha256(each.first).hexdigest()}
+            for _, results in played
+            for each in results.standings
+        ],
+        "missing": [dataclasses.asdict(each) for _, results in played for each in results.missing],
+    }
+    (out / "bench.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+    report = out / "bench.md"
+    report.write_text(markdown(machine, played, judged), encoding="utf-8")
+    return report

@@ -1,0 +1,72 @@
+"""The gateway's wiring: settings, limits, middleware, errors, routes. A request passes the middleware top down."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from services.gateway import documentation
+from services.gateway.auth import KeyRing
+from services.gateway.backends import ModelDirectory
+from services.gateway.context import Gateway, MetricsPage
+from services.gateway.errors import ErrorAnswers
+from services.gateway.limits import Permits
+from services.gateway.middleware import AccessMetrics, Arrivals, CallerWatch, ErrorBoundary
+from services.gateway.routes import (
+    everything,
+    health,
+    instance,
+    models,
+    panoptic,
+    promptable,
+    semantic,
+    stored_images,
+    stream,
+)
+from shared.errors import SegServeError
+from shared.protocols import Sink
+from shared.settings import Settings
+from shared.store.images import ImageStore
+
+DESCRIPTION = """Image segmentation over HTTP. Coordinates are pixels of the upright image (after EXIF), the origin at
+the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-open. Every answer has `X-Request-ID`."""
+
+
+def create_app(
+    settings: Settings, directory: ModelDirectory, images: ImageStore, sink: Sink, metrics_page: MetricsPage
+) -> FastAPI:
+    """The whole HTTP interface over these models, this image store and these metrics."""
+    errors = ErrorAnswers(sink)
+    app = FastAPIOffline(
+        title="SegServe",
+        description=DESCRIPTION,
+        redoc_url=None,
+        static_url="/docs/static",
+        redirect_slashes=False,
+        middleware=[
+            Middleware(Arrivals, timeout_s=settings.request_timeout_s),
+            Middleware(AccessMetrics, sink=sink),
+            Middleware(ErrorBoundary, answers=errors),
+            Middleware(CallerWatch, sink=sink),
+        ],
+        exception_handlers=dict.fromkeys((SegServeError, HTTPException, RequestValidationError), errors.handle),
+    )
+    app.state.gateway = Gateway(
+        settings=settings,
+        directory=directory,
+        images=images,
+        sink=sink,
+        metrics_page=metrics_page,
+        keys=KeyRing(settings.api_keys),
+        permits=Permits(settings.max_concurrent_requests, settings.max_concurrent_per_tenant),
+        streams=Permits(settings.max_streams, settings.max_streams),
+        errors=errors,
+    )
+
+    for module in (semantic, instance, panoptic, promptable, everything, stream, stored_images, models, health):
+        app.include_router(module.router)
+    documentation.complete(app)
+    return app

@@ -1,0 +1,47 @@
+"""A request's API key in, its tenant out.
+
+`Settings.api_keys` holds SHA-256 digests, never keys. With none configured, no key is asked for and everyone is the
+tenant `public`. `/healthz`, `/readyz`, `/docs` and `/openapi.json` never ask; everything else does, `/metrics` too:
+behind a proxy every caller seems to come from loopback, so where a caller is proves nothing. Prometheus in production
+scrapes Ray's own agents and not this page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
+
+from shared.errors import Unauthorized
+
+PUBLIC = "public"
+
+
+class KeyRing:
+    """Known API keys, by digest."""
+
+    def __init__(self, api_keys: Mapping[str, str]) -> None:
+        self._tenants = [(digest.lower().encode(), tenant) for digest, tenant in api_keys.items()]
+
+    def tenant(self, headers: Headers) -> str:
+        """The tenant of `Authorization: Bearer <key>` or `X-API-Key: <key>`. Raises `Unauthorized`.
+
+        Every known digest is compared, in constant time, whatever was found before.
+        """
+        if not self._tenants:
+            return PUBLIC
+        sent = hashlib.sha256(_key(headers).encode("latin-1")).hexdigest().encode()
+        found = [tenant for digest, tenant in self._tenants if hmac.compare_digest(digest, sent)]
+        if not found:
+            raise Unauthorized.of("X-API-Key", reason="this API key is not known")
+        return found[0]
+
+
+def _key(headers: Headers) -> str:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    key = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    if not key:
+        raise Unauthorized()
+    return key

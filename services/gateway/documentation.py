@@ -1,0 +1,179 @@
+"""What OpenAPI says of each route: every way to send an image, every option, every answer and error with an example.
+
+Routes read their requests themselves, so FastAPI cannot see what they take; it is told here, from the wire types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from shared.errors import SegServeError
+from shared.schemas import answers as tasks
+from shared.schemas import examples, resources
+from shared.schemas.options import EffectFields, PromptableOptions, TaskOptions, UploadOptions
+from shared.schemas.wire import Request
+
+Kwargs = dict[str, Any]
+
+TASK_ERRORS = (400, 401, 404, 406, 409, 413, 415, 422, 429, 503, 504)
+UPLOAD_ERRORS = (400, 401, 404, 413, 415, 422, 429, 503, 504)
+IMAGE_ERRORS = (401, 404, 422, 503)
+
+_EXAMPLES: dict[type[BaseModel], Any] = {
+    tasks.SemanticAnswer: examples.SEMANTIC,
+    tasks.InstanceAnswer: examples.INSTANCE,
+    tasks.PanopticAnswer: examples.PANOPTIC,
+    tasks.PromptableAnswer: examples.PROMPTABLE,
+    tasks.EverythingAnswer: examples.EVERYTHING,
+    resources.StoredImage: examples.STORED,
+    resources.UploadedImage: examples.UPLOADED,
+    resources.UploadedImages: examples.UPLOADED_SEVERAL,
+    resources.ModelEntry: examples.MODEL,
+    resources.ModelsAnswer: examples.MODELS,
+    resources.LabelSpacesAnswer: examples.LABEL_SPACES,
+    resources.LabelSpaceAnswer: examples.LABEL_SPACE,
+    resources.HealthAnswer: examples.HEALTH,
+    resources.ReadinessAnswer: examples.READINESS,
+}
+PICTURES = "`overlay`: masks over the image; `cutout`, `blur`, `replace`, `recolor`: pictures of the subject."
+_REF = "#/components/schemas/{model}"
+_BINARY = {"type": "string", "format": "binary"}
+_IMAGE_ID = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "A stored image instead of one sent."}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The image: base64, or a `data:` URI."}
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the server asks for one."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_FASTAPI_ERROR = "HTTPValidationError"
+_documented: set[type[Request]] = set()
+
+
+def documented(options: type[TaskOptions], answer: type[BaseModel], png: str = "", events: bool = False) -> Kwargs:
+    """Arguments of a task's route. `png` describes what `Accept: image/png` gets, where the task has it; `events`:
+    whether it answers as server-sent events too."""
+    content: dict[str, Any] = {"application/json": {"example": _EXAMPLES[answer]}}
+    pictures = " ".join(filter(None, (png, PICTURES)))
+    content["image/png"] = {"schema": _BINARY, "description": pictures}
+    content["application/geo+json"] = {"schema": {"type": "object"}}
+    content["application/zip"] = {"schema": _BINARY, "description": "`format=cutout` of several objects: a PNG each."}
+    content["application/octet-stream"] = {"schema": _BINARY}
+    if events:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": examples.EVENTS}
+    ok = {"model": answer, "description": f"Masks in the format asked for. PNG: {pictures}", "content": content}
+    prompts = {"prompts": examples.PROMPTS} if issubclass(options, PromptableOptions) else {}
+    example = {"image_id": examples.STORED["image_id"], **prompts}
+    return _sent(options, ok, TASK_ERRORS, example, raw=not issubclass(options, PromptableOptions))
+
+
+def uploads(options: type[UploadOptions], one: type[BaseModel], several: type[BaseModel]) -> Kwargs:
+    """Arguments of the route that stores images."""
+    shown = {"one": {"value": _EXAMPLES[one]}, "several": {"value": _EXAMPLES[several]}}
+    ok = {
+        "model": one | several,
+        "description": "The stored image, or an entry for each of several.",
+        "content": {"application/json": {"examples": shown}},
+    }
+    example = {"image": "<base64>", "embed": ["street"]}
+    return _sent(options, ok, UPLOAD_ERRORS, example, raw=True)
+
+
+def answers(model: type[BaseModel] | None, errors: Iterable[int]) -> Kwargs:
+    """Arguments of a route that takes nothing but its path; `model` None: an answer without a body."""
+    found = _errors(errors)
+    if model is not None:
+        content = {"application/json": {"example": _EXAMPLES[model]}}
+        found[200] = {"model": model, "description": "OK", "content": content}
+    return {"responses": found}
+
+
+def readiness() -> Kwargs:
+    """Arguments of `/readyz`, whose 503 is no error but the same answer."""
+    model = resources.ReadinessAnswer
+    content = {"application/json": {"example": _EXAMPLES[model]}}
+    texts = {200: "Every required application can answer.", 503: "At least one cannot."}
+    found = {status: {"model": model, "description": text, "content": content} for status, text in texts.items()}
+    return {"responses": found}
+
+
+def complete(app: FastAPI) -> None:
+    """Let the application's OpenAPI document hold what FastAPI cannot see: request types and API keys.
+
+    It also loses the validation errors that FastAPI foresees for each path parameter: ours have another shape.
+    """
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        components = document["components"]
+        if "securitySchemes" in components:  # FastAPI keeps the document: it is complete already
+            return document
+        _, schemas = models_json_schema([(model, "validation") for model in _documented], ref_template=_REF)
+        components["schemas"].update(schemas.get("$defs", {}))
+        components["securitySchemes"] = _KEYS
+        document["security"] = [{}, *({name: []} for name in _KEYS)]
+        for path in document["paths"].values():
+            for operation in path.values():
+                if _FASTAPI_ERROR in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in (_FASTAPI_ERROR, "ValidationError"):
+            components["schemas"].pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _sent(options: type[Request], ok: dict[str, Any], errors: Iterable[int], example: Any, raw: bool) -> Kwargs:
+    """Arguments of a route that takes an image with these options."""
+    _documented.add(options)
+    schema = options.model_json_schema(ref_template=_REF)
+    fields = schema["properties"]
+    required = schema.get("required", [])
+    stored = {} if issubclass(options, UploadOptions) else {"image_id": _IMAGE_ID}
+    second = {"background_image": _BINARY} if issubclass(options, EffectFields) else {}
+    encoded = {name: {**_BASE64, "description": "The second image of `format=replace`."} for name in second}
+    content: dict[str, Any] = {
+        "multipart/form-data": {"schema": _object({"image": _BINARY, **second, **stored, **fields}, required)},
+        "application/json": {
+            "schema": _object({"image": _BASE64, **encoded, **stored, **fields}, required),
+            "example": example,
+        },
+    }
+    if raw:
+        content |= {kind: {"schema": _BINARY} for kind in ("image/*", "application/octet-stream")}
+    parameters = [
+        {"name": name, "in": "query", "required": False, "schema": field, "description": field.get("description", "")}
+        for name, field in ({**fields, **stored}).items()
+        if name != "prompts"
+    ]
+    extra = {"requestBody": {"required": True, "content": content}, "parameters": parameters}
+    return {"responses": {200: ok, **_errors(errors)}, "openapi_extra": extra}
+
+
+def _object(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+
+def _errors(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
+    """For each status, its description and an example of each error that has it."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        kinds = [kind for kind in SegServeError.__subclasses__() if kind.status == status]
+        shown = {kind.code: {"summary": kind.default_message, "value": _error_example(kind)} for kind in kinds}
+        text = " ".join(kind.default_message for kind in kinds)
+        content = {"application/json": {"examples": shown}}
+        found[status] = {"model": resources.ErrorAnswer, "description": text, "content": content}
+    return found
+
+
+def _error_example(kind: type[SegServeError]) -> dict[str, Any]:
+    return {
+        "code": kind.code,
+        "message": kind.default_message,
+        "details": [],
+        "request_id": examples.SEMANTIC["request_id"],
+    }

@@ -1,0 +1,211 @@
+"""The model directory over Ray Serve: follows the applications that run, and calls them over their handles.
+
+Serve's status is polled in a thread. A new application is asked what it serves and then appears; one that changed is
+asked again; one that is being deleted disappears. Every call has our errors (`shared.serving.remote`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ray import serve
+from ray.serve._private.common import DeploymentStatus, ReplicaState
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
+
+from services.gateway.backends import ApplicationState, Readiness, select
+from shared.calls import Answer, DenseCall, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall, StreamEvent
+from shared.errors import SegServeError
+from shared.protocols import DenseService, PromptableService
+from shared.serving.remote import call, stream
+from shared.serving.statuses import statuses
+from shared.types import DenseTask
+
+logger = logging.getLogger(__name__)
+
+CHANGING_POLL_S = 0.5
+SETTLED_POLL_S = 5.0
+"""How often Serve's status is read: often while an application changes; each reading costs some CPU."""
+DESCRIBE_S = 10.0
+DENSE_DEPLOYMENTS = ("Semantic", "Instance", "Panoptic")
+PROMPTABLE_DEPLOYMENT = "Decoder"
+"""Deployment names by which an application is known to serve a model, and where its calls go."""
+
+
+class DenseOverHandle:
+    """`DenseService` of another process."""
+
+    def __init__(self, handle: DeploymentHandle[Any], info: ModelInfo) -> None:
+        self._handle, self._info = handle, info
+
+    def describe(self) -> ModelInfo:
+        """What it said of itself when it was last asked."""
+        return self._info
+
+    async def segment(self, request: DenseCall) -> Answer:
+        """Raises `shared.errors` only."""
+        answer: Answer = await call(self._handle, "segment", request, deadline=request.caller.deadline)
+        return answer
+
+
+class PromptableOverHandle:
+    """`PromptableService` of another process: an image's calls go to the replica that its id hashes to, whose memory
+    has its embedding."""
+
+    def __init__(self, handle: DeploymentHandle[Any], info: ModelInfo) -> None:
+        self._handle, self._info = handle, info
+
+    def describe(self) -> ModelInfo:
+        """What it said of itself when it was last asked."""
+        return self._info
+
+    async def segment(self, request: PromptCall) -> Answer:
+        """Raises `shared.errors` only."""
+        answer: Answer = await call(
+            self._handle, "segment", request, deadline=request.caller.deadline, key=request.image_id
+        )
+        return answer
+
+    async def everything(self, request: EverythingCall) -> AsyncGenerator[StreamEvent | Answer, None]:
+        """Raises `shared.errors` only."""
+        call_deadline, key = request.caller.deadline, request.image_id
+        async with aclosing(stream(self._handle, "everything", request, deadline=call_deadline, key=key)) as items:
+            async for item in items:
+                yield item
+
+    async def embed(self, request: EmbedCall) -> EmbedAnswer:
+        """Raises `shared.errors` only."""
+        answer: EmbedAnswer = await call(
+            self._handle, "embed", request, deadline=request.caller.deadline, key=request.image_id
+        )
+        return answer
+
+
+@dataclasses.dataclass(slots=True)
+class _Application:
+    """One model's application: its last status, and what it serves once it has said so."""
+
+    status: ApplicationStatusOverview
+    described: ApplicationStatusOverview | None = None
+    info: ModelInfo | None = None
+    dense: DenseService | None = None
+    promptable: PromptableService | None = None
+
+
+class ServeDirectory:
+    """`ModelDirectory` of a cluster. `follow` must run as a task for as long as the directory is used."""
+
+    def __init__(self, required: Sequence[str] = ()) -> None:
+        self._required = required
+        self._applications: dict[str, _Application] = {}
+        self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+        self.looked = asyncio.Event()
+        """Set once Serve's status was read."""
+
+    async def follow(self) -> None:
+        """Poll until cancelled. A poll that fails leaves what is known as it is."""
+        while True:
+            try:
+                await self.refresh()
+            except Exception:
+                logger.exception("could not read the state of Serve")
+            await asyncio.sleep(SETTLED_POLL_S if self._settled() else CHANGING_POLL_S)
+
+    def _settled(self) -> bool:
+        """Whether every application runs and has said what it serves since it last changed."""
+        return bool(self._applications) and all(
+            item.described == item.status and item.status.status == ApplicationStatus.RUNNING
+            for item in self._applications.values()
+        )
+
+    async def refresh(self) -> None:
+        """Read Serve's status once and describe what is new or changed."""
+        found = await asyncio.to_thread(statuses)
+        known, self._applications = self._applications, {}
+        for name, overview in found.items():
+            application = known.get(name) or _Application(overview)
+            if not overview.deployments:
+                # While Serve reads an application anew it lists none, and its replicas go on as before.
+                overview = dataclasses.replace(overview, deployments=application.status.deployments)
+            if overview.status != ApplicationStatus.DELETING and _service_deployment(overview):
+                application.status = overview
+                self._applications[name] = application
+        await asyncio.gather(*(self._describe(name, item) for name, item in self._applications.items()))
+        self.looked.set()
+
+    async def _describe(self, name: str, application: _Application) -> None:
+        """Ask an application what it serves, unless nothing changed since it last said so."""
+        overview = application.status
+        deployment = _service_deployment(overview)
+        if overview == application.described or deployment is None or not _replicas(overview):
+            return
+        handle = self._handles.get((name, deployment))
+        if handle is None:
+            handle = await asyncio.to_thread(serve.get_deployment_handle, deployment, name)
+            self._handles[name, deployment] = handle
+        try:
+            info: ModelInfo = await call(handle, "describe", deadline=time.time() + DESCRIBE_S)
+        except SegServeError as error:
+            logger.warning("application %s does not say what it serves: %s", name, error.message)
+            return
+        if info != application.info:
+            logger.info("application %s serves %s@%s for %s", name, info.name, info.version, ", ".join(info.tasks))
+        application.info, application.described = info, overview
+        if deployment == PROMPTABLE_DEPLOYMENT:
+            application.promptable = PromptableOverHandle(handle, info)
+        else:
+            application.dense = DenseOverHandle(handle, info)
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Every model that has said what it serves."""
+        return [item.info for item in self._applications.values() if item.info]
+
+    def dense(self, task: DenseTask, model: str | None) -> DenseService:
+        """The service for `model`. Raises `ModelNotFound`."""
+        services = [item.dense for item in self._applications.values() if item.dense]
+        return services[select([service.describe() for service in services], task, model)]
+
+    def promptable(self, model: str | None) -> PromptableService:
+        """The promptable service for `model`. Raises `ModelNotFound`."""
+        services = [item.promptable for item in self._applications.values() if item.promptable]
+        return services[select([service.describe() for service in services], "promptable", model)]
+
+    async def readiness(self) -> Readiness:
+        """State of every application as last polled; required ones must have a replica or be at zero on purpose."""
+        states: dict[str, ApplicationState] = {}
+        ready = self.looked.is_set()
+        for name, item in self._applications.items():
+            status = item.status
+            states[name] = ApplicationState(status.status.value, _replicas(status), status.message)
+            if not self._required or (item.info and item.info.name in self._required):
+                ready = ready and item.info is not None and (_replicas(status) > 0 or _at_zero(status))
+        served = {info.name for info in self.models()}
+        for name in set(self._required) - served:
+            states[name] = ApplicationState("MISSING", 0, "required, and no application serves it")
+            ready = False
+        return Readiness(ready, states)
+
+
+def _service_deployment(overview: ApplicationStatusOverview) -> str | None:
+    """The deployment that takes a model application's calls; None for other applications."""
+    return next((name for name in (*DENSE_DEPLOYMENTS, PROMPTABLE_DEPLOYMENT) if name in overview.deployments), None)
+
+
+def _replicas(overview: ApplicationStatusOverview) -> int:
+    """How many requests' worth of whole applications run: the fewest running replicas of any of its deployments."""
+    return min((item.replica_states.get(ReplicaState.RUNNING, 0) for item in overview.deployments.values()), default=0)
+
+
+def _at_zero(overview: ApplicationStatusOverview) -> bool:
+    """Whether it has no replica because it is scaled to zero: Serve is content, and nothing starts or stops."""
+    return all(
+        item.status == DeploymentStatus.HEALTHY
+        and (not item.replica_states or ReplicaState.RUNNING in item.replica_states)
+        for item in overview.deployments.values()
+    )

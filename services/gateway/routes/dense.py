@@ -1,0 +1,61 @@
+"""One image to one task of a dense service and back: what `/v1/semantic`, `/v1/instance` and `/v1/panoptic` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.context import Gateway, gateway
+from services.gateway.effects import effect_of
+from services.gateway.negotiation import answer_format
+from services.gateway.responses import respond
+from services.gateway.uploads import Upload, identify, receive
+from shared.calls import Caller, DenseCall, DenseOptions, Effect, Format
+from shared.schemas.options import DenseOptionFields, EffectFields, InstanceOptions, PanopticOptions, SemanticOptions
+from shared.telemetry.stages import Stages
+from shared.types import DenseTask
+
+OPTIONS: Mapping[DenseTask, type[DenseOptionFields]] = {
+    "semantic": SemanticOptions,
+    "instance": InstanceOptions,
+    "panoptic": PanopticOptions,
+}
+"""What each task takes."""
+HAS_LABEL_MAP: frozenset[DenseTask] = frozenset({"semantic", "panoptic"})
+"""Tasks that answer `Accept: image/png` with the bare map."""
+
+
+async def answer(request: Request, task: DenseTask) -> Response:
+    """Answer one request. Raises the errors of the upload, the model's name and the service."""
+    here = gateway(request)
+    with here.admit(request) as caller:
+        stages = Stages(here.sink, task)
+        with stages.stage("receive"):
+            upload: Upload[DenseOptionFields] = await receive(request, here, OPTIONS[task])
+            fields = upload.options
+            accept = request.headers.get("accept", "")
+            form = answer_format(fields.format, accept, task in HAS_LABEL_MAP)
+            service = here.directory.dense(task, fields.model)
+            effect = await effect_of(here, caller, fields, form, upload.background, accept)
+            image = await image_bytes(here, caller, upload)
+        with stages.stage("service"):
+            found = await service.segment(DenseCall(task, image, caller, dense_options(fields, form, effect)))
+        return respond(found, stages)
+
+
+def dense_options(fields: DenseOptionFields, form: Format, effect: Effect) -> DenseOptions:
+    """The call's options: whatever the task takes and the service sees."""
+    given = fields.model_dump(exclude={"model", "store", "format", "classes", *EffectFields.model_fields})
+    classes = None if fields.classes is None else tuple(fields.classes)
+    return DenseOptions(format=form, classes=classes, effect=effect, **given)
+
+
+async def image_bytes(here: Gateway, caller: Caller, upload: Upload[DenseOptionFields]) -> bytes:
+    """The encoded image: the one sent, or the stored one. Raises `ImageMismatch` when both came and differ."""
+    if upload.image is None:
+        return await here.images.get(caller.tenant, upload.image_id or "")
+    if upload.image_id is not None:
+        await identify(upload.image.data, upload.image_id)
+    return upload.image.data

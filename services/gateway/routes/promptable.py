@@ -1,0 +1,71 @@
+"""`POST /v1/promptable`: an image (or the id of a stored one) and prompts in, masks for each prompt out.
+
+The image is stored while its prompts are answered, so that the next prompt need not bring it. With only an id the
+service is asked without the image first: a cached embedding needs no upload, no decoding and no encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.context import Gateway, gateway
+from services.gateway.documentation import documented
+from services.gateway.effects import effect_of
+from services.gateway.negotiation import answer_format
+from services.gateway.prompts import Bounds, typed
+from services.gateway.responses import respond
+from services.gateway.routes.plain import PlainRoute
+from services.gateway.subjects import kept, subject_of
+from services.gateway.uploads import Upload, receive
+from shared.calls import Answer, Caller, PromptCall, PromptOptions
+from shared.errors import ImageNotFound, ImageStoreUnavailable
+from shared.protocols import PromptableService
+from shared.schemas.answers import PromptableAnswer
+from shared.schemas.options import PromptableOptions
+from shared.telemetry.stages import Stages
+
+TASK = "promptable"
+
+router = APIRouter(tags=["segmentation"], route_class=PlainRoute)
+
+
+@router.post("/v1/promptable", **documented(PromptableOptions, PromptableAnswer))
+async def promptable(request: Request) -> Response:
+    """Segment what the prompts point at: points, a box, an earlier mask, or a phrase where the model takes one."""
+    here = gateway(request)
+    with here.admit(request) as caller:
+        stages = Stages(here.sink, TASK)
+        with stages.stage("receive"):
+            upload = await receive(request, here, PromptableOptions)
+            service = here.directory.promptable(upload.options.model)
+            subject = await subject_of(here, caller, upload.image, upload.image_id)
+            prompts = typed(upload.options.prompts, Bounds(subject.size, service.describe().text_prompts))
+            options = await _options(request, here, caller, upload)
+        with stages.stage("service"):
+            call = PromptCall(subject.image_id, prompts, caller, subject.data, options, subject.stored)
+            async with kept(here, caller, subject, options.store):
+                found = await segmented(here, service, call)
+        return respond(found, stages)
+
+
+async def _options(request: Request, here: Gateway, caller: Caller, upload: Upload[PromptableOptions]) -> PromptOptions:
+    fields, accept = upload.options, request.headers.get("accept", "")
+    form = answer_format(fields.format, accept, has_label_map=False)
+    effect = await effect_of(here, caller, fields, form, upload.background, accept)
+    return PromptOptions(form, fields.multimask, fields.return_logits, fields.simplify, fields.store, effect)
+
+
+async def segmented(here: Gateway, service: PromptableService, call: PromptCall) -> Answer:
+    """Ask, without the image where only its id came; a service that needs it gets it from here, if we can reach it."""
+    try:
+        return await service.segment(call)
+    except (ImageNotFound, ImageStoreUnavailable):
+        if call.image is not None:
+            raise
+        if call.stored is False:
+            raise ImageStoreUnavailable from None
+        return await service.segment(replace(call, image=await here.images.get(call.caller.tenant, call.image_id)))

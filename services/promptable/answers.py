@@ -1,0 +1,135 @@
+"""Candidate masks -> the body of a promptable answer, in every format.
+
+Text formats are encoded prompt by prompt, as the masks come, so that 256 masks of a large image are never held at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shared.calls import Answer, PromptOptions
+from shared.errors import InvalidOption
+from shared.imaging.compose import encode_picture, overlay_regions
+from shared.imaging.png import mask_png
+from shared.serving.answers import (
+    GEOJSON,
+    Finding,
+    base64_text,
+    coco_results,
+    feature_collection,
+    geometry,
+    json_answer,
+    npz_answer,
+    picture_answer,
+)
+from shared.serving.effects import EFFECTS, Decode, effect_answer
+from shared.types import DecoderInput, DecoderOutput, Float16Array, PromptMask, UInt8Array
+
+Encoded = list[dict[str, Any]]
+"""One prompt's candidates as an answer carries them."""
+TEXT_FORMATS = ("rle", "polygon", "png", "coco", "geojson")
+WHOLE_FORMATS = ("overlay", "npz", *EFFECTS)
+"""Formats for which all masks must be there at once."""
+CANDIDATES = 3
+"""Masks of a prompt with `multimask`."""
+MAX_MASK_PIXELS = 2**30
+"""Most pixels that the masks of a `WHOLE_FORMATS` answer may have together: a gibibyte."""
+
+
+def check_format(options: PromptOptions, items: Sequence[DecoderInput]) -> None:
+    """Raises `InvalidOption` for a format that this task does not have, or has not for so many masks."""
+    if options.format not in (*TEXT_FORMATS, *WHOLE_FORMATS):
+        raise InvalidOption.of("format", options.format, "", f"promptable answers do not come as {options.format}")
+    if options.format not in WHOLE_FORMATS:
+        return
+    pixels = sum(math.prod(item.embedding.size) * (CANDIDATES if item.multimask else 1) for item in items)
+    if pixels > MAX_MASK_PIXELS:
+        reason = f"too many masks of this size for {options.format}: ask for rle"
+        raise InvalidOption.of("prompts", f"{pixels} pixels of masks", MAX_MASK_PIXELS, reason)
+
+
+def encode_candidates(output: DecoderOutput, index: int, options: PromptOptions) -> Encoded:
+    """The candidates of prompt number `index` in a text format, best first."""
+    if options.format in ("coco", "geojson"):
+        findings = [Finding(fields_of(mask), mask.region, 1, _score(mask)) for mask in output.masks]
+        if options.format == "coco":
+            return [{**result, "prompt": index} for result in coco_results(findings)]
+        features: Encoded = feature_collection(findings, options.simplify)["features"]
+        return [{**each, "properties": {"prompt": index, **each["properties"]}} for each in features]
+    return [_candidate(mask, options) for mask in output.masks]
+
+
+def text_answer(common: Mapping[str, Any], encoded: Sequence[Encoded], options: PromptOptions) -> Answer:
+    """The body from all prompts' candidates, in order."""
+    if options.format == "coco":
+        return json_answer([result for results in encoded for result in results])
+    if options.format == "geojson":
+        features = [feature for results in encoded for feature in results]
+        return json_answer({"type": "FeatureCollection", "features": features}, GEOJSON)
+    return json_answer({**common, "results": [{"masks": masks} for masks in encoded]})
+
+
+def whole_answer(
+    outputs: Sequence[DecoderOutput], options: PromptOptions, pixels: UInt8Array | None, decode: Decode
+) -> Answer:
+    """An overlay or an effect of the best mask of each prompt on `pixels`, or without them every mask as numpy's
+    archive. `decode` reads a background."""
+    if pixels is None:
+        return npz_answer(**stacked(outputs, options.return_logits))
+    best = [output.masks[0] for output in outputs if output.masks]
+    if options.format in EFFECTS:
+        objects = [(f"{_score(mask):.2f}", mask.region) for mask in best]
+        return effect_answer(options.format, options.effect, pixels, objects, decode)
+    drawn = overlay_regions(pixels, [(mask.region, f"{_score(mask):.2f}") for mask in best])
+    return picture_answer(encode_picture(drawn, "png"))
+
+
+def fields_of(mask: PromptMask) -> dict[str, Any]:
+    """Everything of a candidate but its geometry and logits; `score` is null but for text prompts."""
+    return {
+        "predicted_iou": round(mask.predicted_iou, 4),
+        "stability_score": round(mask.stability_score, 4),
+        "score": None if mask.score is None else round(mask.score, 4),
+        "area": mask.region.area,
+        "box": list(mask.region.box),
+    }
+
+
+def logits_field(logits: Float16Array) -> dict[str, Any]:
+    """Logits as they travel: to be sent back as a prompt's `mask`."""
+    data = base64.b64encode(np.ascontiguousarray(logits, dtype="<f2").tobytes()).decode("ascii")
+    return {"shape": list(logits.shape), "dtype": "float16", "data": data}
+
+
+def stacked(outputs: Sequence[DecoderOutput], with_logits: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """`masks` NxHxW bool, `prompts` N (the index of each one's prompt), `predicted_iou` N, `stability_scores` N,
+    `boxes` Nx4 and, if asked for, `logits` Nxhxw float16."""
+    pairs = [(index, mask) for index, output in enumerate(outputs) for mask in output.masks]
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "masks": np.stack([mask.region.full() for _, mask in pairs]),
+        "prompts": np.array([index for index, _ in pairs], dtype=np.int32),
+        "predicted_iou": np.array([mask.predicted_iou for _, mask in pairs], dtype=np.float32),
+        "stability_scores": np.array([mask.stability_score for _, mask in pairs], dtype=np.float32),
+        "boxes": np.array([mask.region.box for _, mask in pairs], dtype=np.int32).reshape(-1, 4),
+    }
+    if with_logits:
+        arrays["logits"] = np.stack([mask.logits for _, mask in pairs])
+    return arrays
+
+
+def _candidate(mask: PromptMask, options: PromptOptions) -> dict[str, Any]:
+    fields = {**fields_of(mask), **geometry(mask.region, options.format, options.simplify)}
+    if options.format == "png":
+        fields["png"] = base64_text(mask_png(mask.region.full()))
+    if options.return_logits:
+        fields["logits"] = logits_field(mask.logits)
+    return fields
+
+
+def _score(mask: PromptMask) -> float:
+    return mask.predicted_iou if mask.score is None else mask.score

@@ -1,0 +1,54 @@
+"""A card and its arguments in, the whole promptable service in this process out: for the fused layout and for tests.
+
+On Serve the encoder is a deployment of its own (`deployment.py`); here it is called directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+
+from services.promptable.everything import EverythingPipeline
+from services.promptable.pipeline import EncoderPipeline, PromptablePipeline
+from shared.calls import Answer, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall, StreamEvent
+from shared.protocols import Sink
+from shared.serving.args import ServiceArgs
+from shared.serving.assembly import LoadedCard, load_card
+from shared.settings import Settings
+from shared.store.opening import Stores
+
+
+class PromptableModel:
+    """Prompts and everything mode of one model. Implements `protocols.PromptableService`."""
+
+    def __init__(self, prompts: PromptablePipeline) -> None:
+        self._prompts = prompts
+        self._everything = EverythingPipeline(prompts)
+
+    def describe(self) -> ModelInfo:
+        """What this service serves."""
+        return self._prompts.describe()
+
+    async def segment(self, call: PromptCall) -> Answer:
+        """See `PromptablePipeline.segment`."""
+        return await self._prompts.segment(call)
+
+    async def embed(self, call: EmbedCall) -> EmbedAnswer:
+        """See `PromptablePipeline.embed`."""
+        return await self._prompts.embed(call)
+
+    def everything(self, call: EverythingCall) -> AsyncGenerator[StreamEvent | Answer, None]:
+        """See `EverythingPipeline.everything`."""
+        return self._everything.everything(call)
+
+
+def assemble(args: ServiceArgs, settings: Settings, sink: Sink, stores: Stores) -> tuple[PromptableModel, LoadedCard]:
+    """Encoder and decoder of one card, loaded and warm, over these stores. Raises what `load_card` raises."""
+    loaded = load_card(args, ("encoder", "decoder"), settings, sink)
+    executor = ThreadPoolExecutor(args.codec_threads, "codec")
+    card, info = loaded.card, loaded.info
+    encoder = EncoderPipeline(card, loaded.batchers["encoder"], settings, sink, executor)
+    prompts = PromptablePipeline(
+        card, info, encoder, loaded.batchers["decoder"], stores.images, stores.embeddings, settings, sink, executor
+    )
+    return PromptableModel(prompts), loaded

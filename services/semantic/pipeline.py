@@ -1,0 +1,105 @@
+"""A semantic answer: label map and confidence -> one segment a class present, or the label map as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from shared.calls import Answer, DenseCall
+from shared.errors import InvalidOption
+from shared.imaging.compose import encode_picture, overlay_labels
+from shared.imaging.png import label_png
+from shared.imaging.rle import encode_labels
+from shared.imaging.summary import summarise
+from shared.labels import LabelSpace
+from shared.serving.answers import Finding, base64_text, json_answer, npz_answer, picture_answer, text_answer
+from shared.serving.dense import DensePipeline
+from shared.serving.effects import EFFECTS, Named
+from shared.types import VOID_8, VOID_16, DenseTask, Float16Array, LabelArray, Region, SemanticOutput, UInt8Array
+
+
+class SemanticPipeline(DensePipeline[SemanticOutput]):
+    """Every pixel gets a class, or void where the model's confidence is below `min_confidence`."""
+
+    task: ClassVar[DenseTask] = "semantic"
+
+    def encode(
+        self, output: SemanticOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None
+    ) -> Answer:
+        labels = kept_labels(output, call.options.min_confidence, wanted)
+        form = call.options.format
+        if form == "label_map":
+            return picture_answer(label_png(labels, self.space.palette()))
+        if form == "npz":
+            return npz_answer(labels=labels, confidence=output.confidence)
+        if form == "overlay":
+            return picture_answer(
+                encode_picture(overlay_labels(pixels, labels, self.space.palette(), names=self.space.names), "png")
+            )
+        if form in EFFECTS:
+            return self.effect(call, pixels, self._objects(labels, wanted))
+        size = (int(labels.shape[0]), int(labels.shape[1]))
+        common = self.common(call, size)
+        segments = present(labels, output.confidence, self.space)
+        if form == "rle":
+            runs = encode_labels(labels, [segment["label_id"] for segment in segments])
+            full = [{**segment, "rle": runs[segment["label_id"]]} for segment in segments]
+            return json_answer({**common, "segments": full})
+        if form == "png":
+            picture = base64_text(label_png(labels, self.space.palette()))
+            return json_answer({**common, "segments": segments, "png": picture})
+        answer = text_answer(common, "segments", self._findings(labels, segments), form, call.options.simplify)
+        return answer or self.unsupported(form)
+
+    def _objects(self, labels: LabelArray, wanted: frozenset[int] | None) -> Iterator[Named]:
+        """The classes that an effect is about: those asked for, else things. Raises `InvalidOption` where the label
+        space has none."""
+        chosen = {label.id for label in self.space.labels if label.isthing} if wanted is None else wanted
+        if not chosen:
+            raise InvalidOption.of("classes", None, "labels of the space", "name the classes that the effect is about")
+        for index in sorted(chosen):
+            region = Region.from_mask(labels == index)
+            if region.bits.size:
+                yield self.space.labels[index].name, region
+
+    def _findings(self, labels: LabelArray, segments: list[dict[str, Any]]) -> list[Finding]:
+        return [
+            Finding(
+                segment,
+                Region.from_mask(labels == segment["label_id"]),
+                self.space.category_id(segment["label_id"]),
+                segment["score"],
+            )
+            for segment in segments
+        ]
+
+
+def void_of(labels: LabelArray) -> int:
+    """The void value of a label map: 255, or 65535 where labels are 16-bit."""
+    return VOID_8 if labels.dtype == np.uint8 else VOID_16
+
+
+def kept_labels(output: SemanticOutput, min_confidence: float | None, wanted: frozenset[int] | None) -> LabelArray:
+    """Labels with void where the confidence is below `min_confidence` or the class is not `wanted`."""
+    labels = output.labels
+    void = void_of(labels)
+    if min_confidence:
+        labels = np.where(output.confidence < np.float16(min_confidence), labels.dtype.type(void), labels)
+    if wanted is not None:
+        table = np.full(void + 1, void, dtype=labels.dtype)
+        chosen = list(wanted)
+        table[chosen] = chosen
+        labels = table[labels]
+    return labels
+
+
+def present(labels: LabelArray, confidence: Float16Array, space: LabelSpace) -> list[dict[str, Any]]:
+    """Every class present: label, id, mean confidence over its pixels, area; void is absent."""
+    void = void_of(labels)
+    return [
+        {"label": space.labels[index].name, "label_id": index, "score": round(found.mean, 4), "area": found.area}
+        for index, found in summarise(labels, confidence).items()
+        if index != void
+    ]

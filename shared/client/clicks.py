@@ -1,0 +1,80 @@
+"""Clicks on one picture over a WebSocket: prompts out, masks in, the newest winning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from shared.client.results import Prompted
+from shared.client.transport import Closing, ServerUnreachable, told
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+
+
+class Clicks(Closing):
+    """A context manager; blocking, for one thread. Every method raises the classes of `shared.errors`.
+
+    `ask` is one prompt and its answer. To hover, `send` as often as the pointer moves and `receive` in between: an
+    answer that is None was overtaken by a newer prompt.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._open = ExitStack()
+        try:
+            connecting = connect(url, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES)
+            self._socket = self._open.enter_context(connecting)
+        except (OSError, ConnectionClosed) as error:
+            raise ServerUnreachable(f"No connection to {url}: {error}") from error
+        self._count = 0
+
+    def close(self) -> None:
+        """End the connection."""
+        self._open.close()
+
+    def open(self, picture: bytes | str) -> str:
+        """Click on this picture from now on: an encoded image, or a stored one's id. Its id, once it is embedded."""
+        self._send(picture if isinstance(picture, bytes) else json.dumps({"image_id": picture}))
+        while "image_id" not in (message := self._message()) or "id" in message:
+            pass
+        identifier: str = message["image_id"]
+        return identifier
+
+    def send(self, prompts: Sequence[Mapping[str, Any]], **options: Any) -> int:
+        """Send prompts, as on the wire, and return their number."""
+        self._count += 1
+        self._send(json.dumps({"id": self._count, "prompts": list(prompts), **options}))
+        return self._count
+
+    def receive(self) -> tuple[int, Prompted | None]:
+        """The next answer and the number of its prompts; None where newer ones have overtaken them."""
+        message = self._message()
+        return message["id"], None if message.get("dropped") else Prompted.of(message)
+
+    def ask(self, prompts: Sequence[Mapping[str, Any]], **options: Any) -> Prompted:
+        """Send prompts and wait for their answer."""
+        number = self.send(prompts, **options)
+        while True:
+            answered, result = self.receive()
+            if answered == number and result is not None:
+                return result
+
+    def _send(self, message: str | bytes) -> None:
+        try:
+            self._socket.send(message)
+        except (OSError, ConnectionClosed) as error:
+            raise ServerUnreachable(f"The connection broke: {error}") from error
+
+    def _message(self) -> dict[str, Any]:
+        try:
+            message: dict[str, Any] = json.loads(self._socket.recv(self._timeout_s))
+        except (OSError, ConnectionClosed) as error:  # TimeoutError is an OSError
+            raise ServerUnreachable(f"No answer: {error}") from error
+        if "error" in message:
+            raise told(message["error"], 200)
+        return message

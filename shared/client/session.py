@@ -1,0 +1,262 @@
+"""The client: one method a task. Pictures and prompts in, results out; the server's errors are raised as they are."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+
+from shared.calls import ModelInfo
+from shared.client.clicks import Clicks
+from shared.client.pictures import Picture, encoded, image_id_of
+from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
+from shared.client.transport import Closing, Transport, foreign, told
+from shared.errors import SegServeError
+from shared.types import Prompt
+
+Options = Mapping[str, Any]
+Result = TypeVar("Result", Semantic, Instances, Panoptic, Prompted, Everything, Uploaded)
+
+
+class Client(Closing):
+    """Speaks to one server, over connections that it keeps; a context manager. Blocking, not shared between threads.
+
+    `timeout_s` is for one request; one refused with 429 or 503 is sent again when the server says, `retries` times.
+    Every method raises the classes of `shared.errors`, whose `.code`, `.message` and `.details` are the server's.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
+        self._timeout_s = timeout_s
+        self._transport = Transport(self._http, retries, sleep)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def semantic(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        classes: Sequence[str] | None = None,
+        min_confidence: float | None = None,
+        tta: bool | None = None,
+    ) -> Semantic:
+        """The class of every pixel; `min_confidence` 0 to 1 makes unsure pixels void."""
+        options = {"model": model, "classes": classes, "min_confidence": min_confidence, "tta": tta}
+        return self._ask(Semantic, "/v1/semantic", picture, options)
+
+    def instance(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        classes: Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        max_instances: int | None = None,
+    ) -> Instances:
+        """Objects, best score first; `score_threshold` 0 to 1, by default the model's own."""
+        options = {"score_threshold": score_threshold, "max_instances": max_instances}
+        return self._ask(Instances, "/v1/instance", picture, {"model": model, "classes": classes, **options})
+
+    def panoptic(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        classes: Sequence[str] | None = None,
+        score_threshold: float | None = None,
+    ) -> Panoptic:
+        """Every pixel to one thing, one stuff region, or void."""
+        options = {"model": model, "classes": classes, "score_threshold": score_threshold}
+        return self._ask(Panoptic, "/v1/panoptic", picture, options)
+
+    def promptable(
+        self,
+        picture: Picture,
+        prompts: Prompt | Options | Sequence[Prompt | Options],
+        *,
+        model: str | None = None,
+        multimask: bool | None = None,
+        return_logits: bool | None = None,
+        store: bool | None = None,
+    ) -> Prompted:
+        """Masks under points, in a box, from an earlier mask, or of a phrase.
+
+        A prompt is a `shared.types.Prompt` or the wire's own object, `{"points": [[x, y]], "labels": [1]}`; pixels of
+        the upright image. The next prompts on the picture may name it by the result's `image_id`.
+        """
+        several = [prompts] if isinstance(prompts, Prompt | Mapping) else prompts
+        options = {"multimask": multimask, "return_logits": return_logits, "store": store, "model": model}
+        wire = [_wire(prompt) if isinstance(prompt, Prompt) else dict(prompt) for prompt in several]
+        return self._ask(Prompted, "/v1/promptable", picture, {"prompts": wire, **options})
+
+    def everything(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        progress: Callable[[int, int, int], None] | None = None,
+        **parameters: Any,
+    ) -> Everything:
+        """Every mask that the automatic generator finds; `parameters` are named as in SAM, `points_per_side` ...
+
+        `progress` is called with the clicks done, the clicks in all and the masks that stand so far; a run that is
+        followed in this way may take longer than `timeout_s`.
+        """
+        path, sent = "/v1/promptable/everything", _sent(picture, {"model": model, **parameters})
+        if progress is None:
+            return _read(Everything, self._transport.request("POST", path, **sent))
+        result = None
+        for name, data in self._transport.events(path, **sent):
+            if name == "progress":
+                progress(data["done"], data["total"], data["masks"])
+            elif name == "result":
+                result = data
+        return _read(Everything, result)
+
+    def clicks(self, picture: Picture, *, model: str | None = None) -> Clicks:
+        """A connection for clicks on this picture, embedded already: see `Clicks`."""
+        url = self._http.base_url.join("/v1/promptable/stream").copy_with(
+            scheme={"http": "ws", "https": "wss"}[self._http.base_url.scheme], params=_given({"model": model})
+        )
+        keys = {name: text for name, text in self._http.headers.items() if name == "authorization"}
+        clicks = Clicks(str(url), keys, self._timeout_s)
+        try:
+            clicks.open(image_id_of(picture) or encoded(picture))
+        except BaseException:
+            clicks.close()
+            raise
+        return clicks
+
+    def upload(self, picture: Picture, *, embed: Sequence[str] | None = None) -> Uploaded:
+        """Store a picture, to be named in place of sending it; `embed`: models whose embedding is computed ahead."""
+        files = {"image": encoded(picture)}
+        return _read(Uploaded, self._transport.request("POST", "/v1/images", files=files, data=_form({"embed": embed})))
+
+    def upload_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        embed: Sequence[str] | None = None,
+        progress: Callable[[int, int, int | None], None] = lambda *_: None,
+    ) -> tuple[Uploaded | SegServeError, ...]:
+        """Store many pictures in one request: for each the upload, or the error that it alone met.
+
+        `progress` is called with the pictures done, those of them that failed, and how many there are in all (None
+        while they are being sent). It may take longer than `timeout_s`.
+        """
+        files = [("image", (str(index), encoded(picture))) for index, picture in enumerate(pictures)]
+        answer: Any = None
+        for name, data in self._transport.events("/v1/images", files=files, data=_form({"embed": embed})):
+            if name == "progress":
+                progress(data["done"], data["failed"], data["total"])
+            elif name == "result":
+                answer = data
+        try:
+            return tuple(
+                told(each["error"], 200) if "error" in each else Uploaded.of(each) for each in answer["images"]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise foreign(200) from error
+
+    def picture(self, task: str, picture: Picture, form: str, **options: Any) -> bytes:
+        """A picture made of the masks: `form` overlay, cutout, blur, replace or recolor, as PNG (of several cut-outs a
+        zip).
+
+        `task` is semantic, instance, panoptic, promptable (with `prompts` as on the wire) or promptable/everything.
+        With replace, `background` is a colour `#rrggbb` or another picture.
+        """
+        background = options.get("background")
+        second = {}
+        if background is not None and not (isinstance(background, str) and background.startswith("#")):
+            del options["background"]
+            if (known := image_id_of(background)) is None:
+                second = {"background_image": encoded(background)}
+            else:
+                options["background_id"] = known
+        sent = _sent(picture, {"format": form, **options}, second)
+        return self._transport.content(f"/v1/{task}", **sent)
+
+    def delete(self, picture: Uploaded | str) -> None:
+        """Have the server forget a stored picture and its embeddings. Raises `ImageNotFound`."""
+        image_id = picture.image_id if isinstance(picture, Uploaded) else picture
+        self._transport.request("DELETE", f"/v1/images/{image_id}")
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Every model that is served just now."""
+        return tuple(_model(each) for each in self._transport.request("GET", "/v1/models")["models"])
+
+    def ready(self) -> bool:
+        """Whether the server can be reached and every model that it must have answers."""
+        return self._transport.status("/readyz") == 200
+
+    def _ask(self, kind: type[Result], path: str, picture: Picture, options: Options) -> Result:
+        """POST a picture with the options that were given."""
+        return _read(kind, self._transport.request("POST", path, **_sent(picture, options)))
+
+
+def _read(kind: type[Result], answer: Any) -> Result:
+    try:
+        return kind.of(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise foreign(200) from error
+
+
+def _sent(picture: Picture, options: Options, more: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+    """A picture as multipart, or its id as JSON, with the options; `more` are further images by their field."""
+    image_id = image_id_of(picture)
+    if image_id is None:
+        return {"files": {"image": encoded(picture), **(more or {})}, "data": _form(options)}
+    images = {name: base64.b64encode(data).decode() for name, data in (more or {}).items()}
+    return {"json": {"image_id": image_id, **images, **_given(options)}}
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """Options that are not left to the server, as JSON has them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value is not None
+    }
+
+
+def _form(options: Options) -> dict[str, str]:
+    """Options as fields of a form: text as it is, anything else as JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in _given(options).items()}
+
+
+def _wire(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as the interface has it."""
+    wire: dict[str, Any] = {}
+    if len(prompt.points):
+        wire["points"] = prompt.points.tolist()
+    if len(prompt.labels):
+        wire["labels"] = prompt.labels.tolist()
+    if prompt.box is not None:
+        wire["box"] = list(prompt.box)
+    if prompt.mask is not None:
+        data = base64.b64encode(np.ascontiguousarray(prompt.mask, "<f2").tobytes()).decode()
+        wire["mask"] = {"shape": list(prompt.mask.shape), "dtype": "float16", "data": data}
+    if prompt.text is not None:
+        wire["text"] = prompt.text
+    return wire
+
+
+def _model(entry: Options) -> ModelInfo:
+    known = {name: value for name, value in entry.items() if name in ModelInfo.__dataclass_fields__}
+    lists = {name: tuple(entry[name]) for name in ("tasks", "default_for")}
+    return ModelInfo(**known | lists | {"figures": tuple(entry["figures"].items())})

@@ -1,0 +1,128 @@
+"""Encoded image in, upright HxWx3 uint8 RGB pixels out, whatever was stored: the only place that decodes.
+
+A colour profile that is not sRGB is applied (`profile`).
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile
+
+from shared.errors import Malformed
+from shared.imaging.formats import FIELD, open_image
+from shared.imaging.jpeg import has_more_scans, read_plain
+from shared.imaging.orientation import upright
+from shared.imaging.probe import ImageHeader, probe
+from shared.imaging.profile import cmyk_to_srgb, to_srgb
+from shared.types import UInt8Array
+
+MAX_SCANS = 100
+"""Most scans of a progressive JPEG: encoders write about ten, each costs a pass over the whole image."""
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_WHITE_IS_ZERO = 0
+_RLE_BMP = (1, 2)
+_PROFILE = "icc_profile"
+_CONVERTED_MODES = ("CMYK", "LAB")
+_GREY_MODES = ("1", "L", "LA", "La")
+
+
+def decode(data: bytes, *, max_pixels: int, max_side: int) -> UInt8Array:
+    """Decode to HxWx3 uint8 RGB, upright (EXIF orientation applied), alpha composited over white.
+
+    16-bit samples are scaled to 8 bits (the high byte); colours become sRGB where another kind of profile is embedded;
+    of animations and pages the first is taken. Raises what `probe` raises, and `Malformed` when the pixels are cut off
+    or corrupt. Thread-safe; libjpeg, zlib and the other codecs run without the interpreter's lock.
+    """
+    header = probe(data, max_pixels=max_pixels, max_side=max_side)
+    try:
+        pixels = _decode(data, header)
+    except (MemoryError, Malformed):
+        raise
+    except Exception as error:
+        raise _corrupt(header) from error
+    if pixels.shape != (header.height, header.width, 3):
+        raise _corrupt(header)
+    return pixels
+
+
+def _corrupt(header: ImageHeader) -> Malformed:
+    reason = f"The pixels of this {header.format.upper()} are truncated or corrupt."
+    return Malformed.of(FIELD, f"{header.format} {header.width}x{header.height}", reason=reason)
+
+
+def _decode(data: bytes, header: ImageHeader) -> UInt8Array:
+    image = open_image(data, header.format)
+    if header.format == "jpeg":
+        _check_scans(image, data, header)
+    if _is_for_opencv(image, data, header):
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        if stored is not None:
+            return upright(_in_srgb(np.asarray(stored, dtype=np.uint8), image), header.orientation)
+    # Pillow turns a TIFF upright while it loads it, and would also obey its XMP, which the header did not.
+    image.info.pop("xmp", None)
+    image.load()
+    return upright(_in_srgb(_rgb(image), image), 1 if header.format == "tiff" else header.orientation)
+
+
+def _in_srgb(pixels: UInt8Array, image: ImageFile.ImageFile) -> UInt8Array:
+    """Pixels decoded from `image`, by the profile that it brings, if any and not applied already."""
+    profile = None if image.mode in _CONVERTED_MODES else image.info.get(_PROFILE)
+    return to_srgb(pixels, profile, grey=image.mode in _GREY_MODES) if profile else pixels
+
+
+def _is_for_opencv(image: ImageFile.ImageFile, data: bytes, header: ImageHeader) -> bool:
+    """What OpenCV decodes to the same pixels as Pillow, faster: ordinary grey and colour JPEG (up to twice), and
+    run-length coded bitmaps, which Pillow unpacks in Python. (simplejpeg gives these pixels too, some 5 % faster.)"""
+    if header.format == "bmp":
+        return image.info.get("compression") in _RLE_BMP
+    if header.format != "jpeg":
+        return False
+    plain = read_plain(data)
+    return plain is not None and plain.channels in (1, 3) and (plain.width, plain.height) == image.size
+
+
+def _check_scans(image: ImageFile.ImageFile, data: bytes, header: ImageHeader) -> None:
+    """Refuse a JPEG of so many scans that decoding it would take minutes."""
+    fp = image.fp
+    if image.info.get("progressive") and isinstance(fp, BytesIO) and has_more_scans(data, fp.tell(), MAX_SCANS - 1):
+        reason = f"This progressive JPEG has more than {MAX_SCANS} scans."
+        raise Malformed.of(FIELD, f"{header.width}x{header.height}", MAX_SCANS, reason)
+
+
+def _rgb(image: ImageFile.ImageFile) -> UInt8Array:
+    if image.mode == "CMYK" and image.info.get(_PROFILE):
+        converted = cmyk_to_srgb(image, image.info[_PROFILE])
+        return np.asarray(image.convert("RGB") if converted is None else converted)
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image)
+    if image.mode == "RGB" and isinstance(image.info.get("transparency"), tuple) and _has_16_bit_key(image):
+        image.info.pop("transparency")
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    canvas = Image.new("RGB", rgba.size, (255, 255, 255))
+    canvas.paste(rgba, mask=rgba.getchannel("A"))
+    return np.asarray(canvas)
+
+
+def _has_16_bit_key(image: ImageFile.ImageFile) -> bool:
+    """A transparent colour given in 16 bits names one of 2^48 colours, which 8-bit pixels no longer tell apart."""
+    return any(value > 255 for value in image.info["transparency"])
+
+
+def _from_16_bits(image: ImageFile.ImageFile) -> UInt8Array:
+    """Grey samples of 9 to 16 bits, scaled to 8; a transparent value becomes white, as alpha does."""
+    tags = getattr(image, "tag_v2", {})
+    samples = np.asarray(image)
+    bits = int(tags.get(_BITS_PER_SAMPLE, (16,))[0])
+    grey = (samples >> (bits - 8)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[samples == transparent] = 255
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)

@@ -1,0 +1,148 @@
+"""A mask decoder's low-resolution logits in, regions of the image out, without ever building what is not mask.
+
+Bilinear resizing is linear in each axis, so any chain of it (low resolution -> padded input -> valid part -> image) is
+one matrix a side; only rows and columns whose logits can pass the threshold are multiplied. The result equals
+`torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` step by step, to float rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.types import Float16Array, Float32Array, PromptMask, Region
+
+STABILITY_OFFSET = 1.0
+"""Logits above +offset over logits above -offset: the stability score of Segment Anything (Kirillov et al. 2023)."""
+COLUMN_TILE = 256
+"""Output columns multiplied at once: keeps the band of the matrix narrow and the tile in cache."""
+FLOAT16_MAX = 65504.0
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One side of the chain: output o = sum of weights[o, i] * input i, where only first[o] <= i <= last[o] count."""
+
+    weights: Float32Array
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def reach(self, inputs: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+        """The span of outputs that see a set input, and of inputs which those outputs see; None if there is none."""
+        marked = np.flatnonzero(inputs)
+        if marked.size == 0:
+            return None
+        start = int(np.searchsorted(self.last, marked[0], side="left"))
+        stop = int(np.searchsorted(self.first, marked[-1], side="right"))
+        if start >= stop:
+            return None
+        return slice(start, stop), slice(int(self.first[start]), int(self.last[stop - 1]) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LogitFrame:
+    """How low-resolution logits lie on an image of `size` (H, W)."""
+
+    size: tuple[int, int]
+    rows: Axis
+    columns: Axis
+
+
+def bilinear(inputs: int, outputs: int) -> Float32Array:
+    """The matrix [outputs, inputs] of bilinear resizing with half-pixel centres, edges repeated, no antialiasing."""
+    scale = np.float32(inputs) / np.float32(outputs)
+    source = np.maximum(scale * (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    low = np.minimum(source.astype(np.int64), inputs - 1)
+    high = np.minimum(low + 1, inputs - 1)
+    weight = np.clip(source - low, 0, 1).astype(np.float32)
+    matrix = np.zeros((outputs, inputs), dtype=np.float32)
+    each = np.arange(outputs)
+    np.add.at(matrix, (each, low), 1 - weight)
+    np.add.at(matrix, (each, high), weight)
+    return matrix
+
+
+def _axis(weights: Float32Array) -> Axis:
+    seen = weights != 0
+    last = weights.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+    return Axis(weights, np.argmax(seen, axis=1), last)
+
+
+@lru_cache(maxsize=64)
+def _resized_axis(inputs: int, outputs: int) -> Axis:
+    return _axis(bilinear(inputs, outputs))
+
+
+@lru_cache(maxsize=64)
+def _padded_axis(inputs: int, padded: int, valid: int, outputs: int) -> Axis:
+    return _axis(bilinear(valid, outputs) @ bilinear(inputs, padded)[:valid])
+
+
+@lru_cache(maxsize=64)
+def _cropped_axis(inputs: int, valid: int, outputs: int) -> Axis:
+    return _axis(np.pad(bilinear(valid, outputs), ((0, 0), (0, inputs - valid))))
+
+
+def stretched(low: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
+    """Logits of shape `low` that cover the image exactly (SAM 2, SAM 3): one resize."""
+    return LogitFrame(size, _resized_axis(low[0], size[0]), _resized_axis(low[1], size[1]))
+
+
+def padded(low: tuple[int, int], canvas: tuple[int, int], valid: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
+    """Logits over a padded canvas whose top-left `valid` part is the image (SAM): resized to it, cropped, resized."""
+    rows = _padded_axis(low[0], canvas[0], valid[0], size[0])
+    return LogitFrame(size, rows, _padded_axis(low[1], canvas[1], valid[1], size[1]))
+
+
+def cropped(low: tuple[int, int], valid: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
+    """Logits of shape `low` whose top-left `valid` cells cover the image exactly: cropped, then resized."""
+    return LogitFrame(size, _cropped_axis(low[0], valid[0], size[0]), _cropped_axis(low[1], valid[1], size[1]))
+
+
+def region_of(logits: Float32Array, frame: LogitFrame, offset: float = STABILITY_OFFSET) -> tuple[Region, float]:
+    """The mask (logit > 0) of hxw low-resolution logits on the image, and its stability score, 0 to 1."""
+    possible = logits > -offset
+    row_spans = frame.rows.reach(np.any(possible, axis=1))
+    column_spans = frame.columns.reach(np.any(possible, axis=0))
+    if row_spans is None or column_spans is None:
+        return Region(frame.size, 0, 0, np.zeros((0, 0), dtype=np.bool_)), 0.0
+    (rows, seen_rows), (columns, seen_columns) = row_spans, column_spans
+    tall = frame.rows.weights[rows, seen_rows] @ logits[seen_rows, seen_columns]
+    bits = np.empty((tall.shape[0], columns.stop - columns.start), dtype=np.bool_)
+    sure = within = 0
+    for start in range(columns.start, columns.stop, COLUMN_TILE):
+        stop = min(start + COLUMN_TILE, columns.stop)
+        low, high = int(frame.columns.first[start]), int(frame.columns.last[stop - 1]) + 1
+        band = tall[:, low - seen_columns.start : high - seen_columns.start]
+        tile = band @ frame.columns.weights[start:stop, low:high].T
+        np.greater(tile, 0, out=bits[:, start - columns.start : stop - columns.start])
+        sure += int(np.count_nonzero(tile > offset))
+        within += int(np.count_nonzero(tile > -offset))
+    region = Region.from_mask(bits, columns.start, rows.start, frame.size)
+    return region, sure / within if within else 0.0
+
+
+def to_float16(values: Float32Array) -> Float16Array:
+    """Rounded to float16; what lies beyond its range becomes its largest value, not infinity."""
+    return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+
+
+def candidates(
+    logits: Float32Array,
+    predicted_iou: Float32Array,
+    frame: LogitFrame,
+    lowest_iou: float | None = None,
+    offset: float = STABILITY_OFFSET,
+) -> tuple[PromptMask, ...]:
+    """Candidates of one prompt, best predicted IoU first: `logits` kxhxw, `predicted_iou` k. Those not above
+    `lowest_iou` are left out. `offset`: of the stability score."""
+    found = []
+    for index in np.argsort(-predicted_iou, kind="stable"):
+        if lowest_iou is not None and not predicted_iou[index] > lowest_iou:
+            break
+        region, stability = region_of(logits[index], frame, offset)
+        found.append(PromptMask(region, float(predicted_iou[index]), stability, to_float16(logits[index])))
+    return tuple(found)

@@ -1,0 +1,78 @@
+"""Prompts as the maps that the `street` decoder reads: clicks, distances, box and earlier mask at 1/4 of the
+network's input.
+
+Training renders its simulated prompts by the same function, so that serving and training cannot differ.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from shared.types import Float32Array, Int32Array
+
+MAPS = 6
+"""Channels: positive clicks, negative clicks, nearness of a positive, nearness of a negative, box, earlier mask."""
+
+STRIDE = 4
+CLICK_SIGMA = 0.7
+"""Cells (of 4 network pixels): width of a click's own peak."""
+
+NEARNESS = 8.0
+"""Cells over which the nearness of a click falls by e."""
+
+Box = tuple[float, float, float, float]
+
+
+def render_prompts(
+    points: Float32Array,
+    labels: Int32Array,
+    box: Box | None,
+    prev_logits: Float32Array | None,
+    h4: int,
+    w4: int,
+    scale: float,
+) -> Float32Array:
+    """Maps float32 [6,h4,w4] of one prompt.
+
+    `points` Px2 xy and `box` xyxy are in pixels of the upright image, `scale` network pixels per image pixel (the image
+    lies at the network's top-left corner); `labels` P: 1 inside, 0 outside; `prev_logits` an earlier answer's logits
+    in the network's frame, any size (resized to h4 x w4). Raises ValueError when points and labels differ in number.
+    """
+    if len(points) != len(labels):
+        raise ValueError(f"{len(points)} points but {len(labels)} labels")
+    maps = np.zeros((MAPS, h4, w4), np.float32)
+    for channel, value in ((0, 1), (1, 0)):
+        chosen = np.asarray(points, np.float32).reshape(-1, 2)[np.asarray(labels) == value]
+        if len(chosen):
+            squared = _squared_distance(chosen * (scale / STRIDE) - 0.5, h4, w4)
+            maps[channel] = np.exp(squared * (-0.5 / CLICK_SIGMA**2))
+            maps[channel + 2] = np.exp(np.sqrt(squared) * (-1.0 / NEARNESS))
+    if box is not None:
+        x0, y0, x1, y1 = (value * scale / STRIDE for value in box)
+        maps[4] = np.outer(_coverage(y0, y1, h4), _coverage(x0, x1, w4))
+    if prev_logits is not None:
+        logits = np.asarray(prev_logits, np.float32)
+        if logits.shape != (h4, w4):
+            logits = cv2.resize(logits, (w4, h4), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        maps[5] = np.tanh(logits / 2)
+    return maps
+
+
+def _squared_distance(cells: Float32Array, h4: int, w4: int) -> Float32Array:
+    """Squared distance in cells [h4,w4] to the nearest of `cells` Px2 (x, y); clicks outside are moved to the
+    border.
+    """
+    x = np.clip(cells[:, 0], 0, w4 - 1)
+    y = np.clip(cells[:, 1], 0, h4 - 1)
+    across = (np.arange(w4, dtype=np.float32) - x[:, None]) ** 2
+    down = (np.arange(h4, dtype=np.float32) - y[:, None]) ** 2
+    nearest: Float32Array = (down[:, :, None] + across[:, None, :]).min(0)
+    return nearest
+
+
+def _coverage(low: float, high: float, cells: int) -> Float32Array:
+    """How much of each cell [i, i+1] the interval covers, 0 to 1."""
+    edges = np.arange(cells, dtype=np.float32)
+    covered: Float32Array = np.clip(np.minimum(edges + 1, high) - np.maximum(edges, low), 0, 1).astype(np.float32)
+    return covered

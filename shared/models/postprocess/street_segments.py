@@ -1,0 +1,101 @@
+"""Instances found at the network's resolution onto the image, and semantic and instances together as panoptic.
+
+The semantic labels at full size draw the outlines; instances only say whose pixel it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.types import (
+    BoolArray,
+    Instance,
+    Int32Array,
+    LabelArray,
+    PanopticOutput,
+    PanopticSegment,
+    Region,
+    SemanticOutput,
+)
+
+IntArray = NDArray[np.int64]
+
+REACH = 4.0
+"""Pixels of the network by which an instance may grow to meet the outline at full size."""
+
+
+def onto_image(instances: Sequence[Instance], semantic: SemanticOutput) -> list[Instance]:
+    """Instances with masks of any resolution as the pixels of their class in `semantic`, disjoint within a class.
+
+    One that has no pixel there is dropped; order and scores stay.
+    """
+    owners = {label: _owners(instances, label) for label in {each.label_id for each in instances}}
+    found = (
+        replace(each, region=_region(each, number, owners[each.label_id], semantic.labels))
+        for number, each in enumerate(instances, start=1)
+    )
+    return [each for each in found if each.region.bits.size]
+
+
+def panoptic(
+    semantic: SemanticOutput, instances: Sequence[Instance], things: Collection[int], lowest_stuff: float = 0.0
+) -> PanopticOutput:
+    """One segment for each class present that is no thing and has a mean confidence of at least `lowest_stuff`, one for
+    each instance; what is left is void."""
+    areas = np.bincount(semantic.labels.ravel(), minlength=256)
+    sums = np.bincount(semantic.labels.ravel(), weights=semantic.confidence.ravel(), minlength=256)
+    table = np.zeros(256, dtype=np.int32)
+    segments: list[PanopticSegment] = []
+    for label in np.flatnonzero(areas).tolist():
+        score = float(sums[label] / areas[label])
+        if label not in things and score >= lowest_stuff:
+            table[label] = len(segments) + 1
+            segments.append(PanopticSegment(len(segments) + 1, label, False, score))
+    ids = table[semantic.labels]
+    for each in instances:
+        x0, y0, x1, y1 = each.region.box
+        ids[y0:y1, x0:x1][each.region.bits] = len(segments) + 1
+        segments.append(PanopticSegment(len(segments) + 1, each.label_id, True, each.score))
+    return PanopticOutput(ids, tuple(segments))
+
+
+def _owners(instances: Sequence[Instance], label: int) -> Int32Array:
+    """At the instances' resolution: 1 + the place of the instance of this class that is nearest, 0 beyond REACH."""
+    owners = np.zeros(instances[0].region.size, dtype=np.int32)
+    for number, each in enumerate(instances, start=1):
+        if each.label_id == label:
+            x0, y0, x1, y1 = each.region.box
+            owners[y0:y1, x0:x1][each.region.bits] = number
+    free = (owners == 0).astype(np.uint8)
+    distance, nearest = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    of_pixel = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
+    of_pixel[nearest[free == 0]] = owners[free == 0]
+    grown: Int32Array = np.where(distance <= REACH, of_pixel[nearest], 0).astype(np.int32)
+    return grown
+
+
+def _region(instance: Instance, number: int, owners: Int32Array, labels: LabelArray) -> Region:
+    """The pixels of the instance's class that lie where `owners` says `number`."""
+    size = (int(labels.shape[0]), int(labels.shape[1]))
+    mine = owners == number
+    down = _shown(np.any(mine, axis=1), size[0])
+    across = _shown(np.any(mine, axis=0), size[1])
+    crop = slice(down[0].start, down[0].stop), slice(across[0].start, across[0].stop)
+    return Region.from_mask(
+        mine[np.ix_(down[1], across[1])] & (labels[crop] == instance.label_id), across[0].start, down[0].start, size
+    )
+
+
+def _shown(marked: BoolArray, pixels: int) -> tuple[range, IntArray]:
+    """The pixels of one side of the image that lie in the span of marked cells, and the cell of each."""
+    cells = (np.arange(pixels) * 2 + 1) * len(marked) // (2 * pixels)
+    at = np.flatnonzero(marked)
+    if at.size == 0:
+        return range(0), cells[:0]
+    start, stop = np.searchsorted(cells, (at[0], at[-1] + 1))
+    return range(int(start), int(stop)), cells[start:stop]

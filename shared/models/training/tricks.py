@@ -1,0 +1,63 @@
+"""What each step of the recipe gave: a training's checkpoints in, mIoU on val with and without each step out.
+
+Measured on the validation split, in float32, from the same run: only what can be taken away after training is compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.models.networks.street import DenseOutput, StreetNet
+from shared.models.training.data import Split
+from shared.models.training.loop import load_checkpoint
+from shared.models.training.validate import validate_semantic
+
+
+class Mirrored(nn.Module):
+    """A network whose class logits are the logarithm of its mean probabilities over an image and its mirror image."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> DenseOutput:
+        plain, mirrored = self.net(x), self.net(x.flip(3))
+        mean = (plain.logits.float().softmax(1) + mirrored.logits.float().softmax(1).flip(3)) / 2
+        return DenseOutput(mean.clamp_min(1e-9).log(), plain.centres, plain.offsets)
+
+
+def tricks(checkpoints: Path, val: Split) -> list[dict[str, Any]]:
+    """Rows of what was added, one upon the other, with the mIoU and pixel accuracy (0-1) that it reached."""
+    state, final = load_checkpoint(checkpoints / "dense.pt"), load_checkpoint(checkpoints / "dense_final.pt")
+    stages: list[tuple[str, dict[str, Tensor]]] = [
+        ("last step's weights", state["net"]),
+        ("moving average of the weights", state["average"]),
+        ("class offsets and temperature", final["net"]),
+    ]
+    rows = []
+    for what, weights in stages:
+        net = StreetNet()
+        net.load_state_dict(weights)
+        rows.append(_row(what, net.eval(), val))
+    rows.append(_row("mirror image averaged (tta)", Mirrored(net.eval()), val))
+    return rows
+
+
+def learning_curve(checkpoints: Path) -> list[dict[str, Any]]:
+    """Minutes, steps and the average's mIoU on val, as measured while the dense stage trained."""
+    curve = load_checkpoint(checkpoints / "dense.pt")["curve"]
+    return [
+        {"minutes": row["minutes"], "steps": row["steps"], "miou": round(row["val"]["miou"], 4)}
+        for row in curve
+        if "val" in row
+    ]
+
+
+@torch.no_grad()
+def _row(what: str, net: nn.Module, val: Split) -> dict[str, Any]:
+    found = validate_semantic(net, val, half=False)
+    return {"what": what, "miou": round(found.miou, 4), "pixel_accuracy": round(found.pixel_accuracy, 4)}

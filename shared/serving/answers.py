@@ -1,0 +1,122 @@
+"""Masks in, bodies out: the fields that the answers of all services share, and masks in each text format."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from shared.calls import Answer, Caller, Format, ModelInfo
+from shared.imaging.polygon import geojson, polygons
+from shared.imaging.rle import encode
+from shared.types import Region
+
+JSON = "application/json"
+PNG = "image/png"
+GEOJSON = "application/geo+json"
+NPZ = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mask of an answer: its fields without geometry, its region, and its number in COCO's results."""
+
+    fields: dict[str, Any]
+    region: Region
+    category_id: int = 0
+    score: float | None = None
+
+
+def common_fields(info: ModelInfo, caller: Caller, size: tuple[int, int]) -> dict[str, Any]:
+    """Model and image facts that every JSON answer begins with; `size` is (H, W)."""
+    return {
+        "model": info.name,
+        "model_version": info.version,
+        "weights_sha256": info.weights_sha256,
+        "engine": info.engine,
+        "label_space": info.label_space,
+        "width": size[1],
+        "height": size[0],
+        "request_id": caller.request_id,
+    }
+
+
+def geometry(region: Region, form: Format, simplify: float) -> dict[str, Any]:
+    """The mask as a field: `polygons` for the format polygon, nothing for the picture formats, else `rle`."""
+    if form == "polygon":
+        return {"polygons": polygons(region, simplify)}
+    return {} if form == "png" else {"rle": encode(region)}
+
+
+def listed(findings: Iterable[Finding], form: Format, simplify: float) -> list[dict[str, Any]]:
+    """Findings as the list of `segments`, `instances` or `masks` of a JSON answer."""
+    return [{**finding.fields, **geometry(finding.region, form, simplify)} for finding in findings]
+
+
+def coco_results(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """A results list that pycocotools loads; `image_id` is 0: the caller knows which image it sent."""
+    results = []
+    for finding in findings:
+        x0, y0, x1, y1 = finding.region.box
+        results.append(
+            {
+                "image_id": 0,
+                "category_id": finding.category_id,
+                "segmentation": encode(finding.region),
+                "area": finding.region.area,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": finding.score,
+            }
+        )
+    return results
+
+
+def feature_collection(findings: Iterable[Finding], simplify: float) -> dict[str, Any]:
+    """GeoJSON in pixel coordinates, y down: one feature a mask."""
+    features = [
+        {"type": "Feature", "properties": finding.fields, "geometry": geojson(finding.region, simplify)}
+        for finding in findings
+        if finding.region.bits.size
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def text_answer(
+    common: dict[str, Any], name: str, findings: list[Finding], form: Format, simplify: float
+) -> Answer | None:
+    """The answer in a text format (rle, polygon, coco, geojson), the findings under `name`; None for other formats."""
+    if form in ("rle", "polygon"):
+        return json_answer({**common, name: listed(findings, form, simplify)})
+    if form == "coco":
+        return json_answer(coco_results(findings))
+    if form == "geojson":
+        return json_answer(feature_collection(findings, simplify), GEOJSON)
+    return None
+
+
+def json_answer(body: Mapping[str, Any] | list[dict[str, Any]], media_type: str = JSON) -> Answer:
+    """A JSON answer; numpy numbers are written as numbers."""
+    return Answer(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type)
+
+
+def picture_answer(data: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """A PNG answer."""
+    return Answer(data, PNG, headers)
+
+
+def npz_answer(**arrays: NDArray[Any]) -> Answer:
+    """Arrays as numpy's compressed archive; nothing in it is pickled."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return Answer(buffer.getvalue(), NPZ, (("Content-Disposition", 'attachment; filename="masks.npz"'),))
+
+
+def base64_text(data: bytes) -> str:
+    """Bytes as base64 ASCII for a JSON field."""
+    return base64.b64encode(data).decode("ascii")

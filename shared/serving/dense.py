@@ -1,0 +1,102 @@
+"""The way of one image through a dense service: encoded bytes -> pixels -> batch -> masks -> encoded body.
+
+Ordinary async Python: no Ray, no torch. `services/{semantic,instance,panoptic}/pipeline.py` say how an output is
+encoded. Decoding and encoding run in a small thread pool, never on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+
+from shared.calls import Answer, Caller, DenseCall, DenseOptions, ModelInfo
+from shared.errors import DeadlineExceeded, InvalidOption
+from shared.imaging.decode import decode
+from shared.labels import LabelSpace, label_space
+from shared.protocols import Sink
+from shared.serving.answers import common_fields
+from shared.serving.batcher import Batcher
+from shared.serving.effects import Named, effect_answer
+from shared.settings import Settings
+from shared.telemetry.stages import Stages
+from shared.types import DenseInput, DenseTask, UInt8Array
+
+Out = TypeVar("Out")
+Result = TypeVar("Result")
+
+
+class DensePipeline(ABC, Generic[Out]):
+    """One dense task of one model. Implements `protocols.DenseService`."""
+
+    task: ClassVar[DenseTask]
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        batcher: Batcher[DenseInput, Out],
+        settings: Settings,
+        sink: Sink,
+        executor: Executor,
+    ) -> None:
+        self.info = info
+        self.space: LabelSpace = label_space(info.label_space)
+        self._batcher = batcher
+        self._settings = settings
+        self._sink = sink
+        self._executor = executor
+
+    def describe(self) -> ModelInfo:
+        """What this service serves."""
+        return self.info
+
+    async def segment(self, call: DenseCall) -> Answer:
+        """Decode, predict, encode. Raises `Malformed`, `InvalidOption`, `Overloaded`, `DeadlineExceeded`, ..."""
+        stages = Stages(self._sink, self.task)
+        if call.options.tta and not self.info.tta:
+            raise InvalidOption.of("tta", True, False, f"{self.info.name} does not average over views")
+        wanted = self._wanted(call.options)
+        with stages.stage("decode"):
+            pixels = await self._off_loop(call.caller, lambda: self._decode(call.image))
+        with stages.stage("predict"):
+            output = await self._batcher.submit(self._item(pixels, call.options), call.caller.deadline)
+        with stages.stage("encode"):
+            answer = await self._off_loop(call.caller, lambda: self.encode(output, pixels, call, wanted))
+        return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
+
+    @abstractmethod
+    def encode(self, output: Out, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None) -> Answer:
+        """The answer's body in `call.options.format`. `wanted`: label ids to keep, None for all. Runs in a thread."""
+
+    def common(self, call: DenseCall, size: tuple[int, int]) -> dict[str, Any]:
+        """The fields that every JSON answer begins with; `size` is (H, W)."""
+        return {"task": self.task, **common_fields(self.info, call.caller, size)}
+
+    def effect(self, call: DenseCall, pixels: UInt8Array, objects: Iterable[Named]) -> Answer:
+        """The picture of these objects in one of `EFFECTS`."""
+        return effect_answer(call.options.format, call.options.effect, pixels, objects, self._decode)
+
+    def _decode(self, data: bytes) -> UInt8Array:
+        return decode(data, max_pixels=self._settings.max_pixels, max_side=self._settings.max_side)
+
+    def _wanted(self, options: DenseOptions) -> frozenset[int] | None:
+        if options.classes is None:
+            return None
+        return frozenset(self.space.id_of(name) for name in options.classes)
+
+    @staticmethod
+    def _item(pixels: UInt8Array, options: DenseOptions) -> DenseInput:
+        limit = options.max_instances if options.classes is None else None
+        return DenseInput(pixels, options.score_threshold, limit, options.tta)
+
+    async def _off_loop(self, caller: Caller, work: Callable[[], Result]) -> Result:
+        if time.time() > caller.deadline:
+            raise DeadlineExceeded()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def unsupported(self, form: str) -> NoReturn:
+        """Raise the error for a format that this task does not have."""
+        raise InvalidOption.of("format", form, "", f"{self.task} answers do not come as {form}")

@@ -1,0 +1,24 @@
+"""Which processes answer HTTP (Serve opens a port in the first deployment of every application, asked for or not), and
+what is written of each request: nothing.
+"""
+
+from __future__ import annotations
+
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
+BUILDS_HTTP = "__serve_build_asgi_app__"
+"""What Serve calls for the HTTP application of a class that has one."""
+
+NO_ACCESS_LOG = {"enable_access_log": False}
+"""`logging_config` of every deployment. Serve would write a line for each request in each replica that it passes; the
+gateway's metrics count them, and failures are logged. The Serve YAML may say otherwise for a deployment."""
+
+
+def answers_http() -> bool:
+    """Whether requests may come in here: in a proxy, and in a replica whose class builds an HTTP application."""
+    try:
+        replica = serve.get_replica_context()
+    except RayServeException:
+        return True
+    return hasattr(replica.servable_object, BUILDS_HTTP)

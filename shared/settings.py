@@ -1,0 +1,142 @@
+"""Environment in, checked settings out: the only place that reads `SEGSERVE_*`, once, at each process's door.
+
+Every field says what changing it does. Secrets are read here inside each process and never passed on as arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+PREFIX = "SEGSERVE_"
+
+
+def _default_home() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "segserve"
+
+
+class Settings(BaseModel):
+    """One field per `SEGSERVE_<NAME>` variable. Lists and mappings are JSON; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    """Address the HTTP port binds to; anything but loopback makes the API reachable from outside."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """HTTP port."""
+    transport: Literal["auto", "haproxy", "serve"] = "auto"
+    """What stands at the HTTP port of the local platform: HAProxy with Serve's throughput mode (Linux only: a fraction
+    of the CPU a request), or Serve's own proxy. `auto`: HAProxy where it runs, else Serve's proxy."""
+    home: Path = Field(default_factory=_default_home)
+    """Folder for compiled graphs, logs of the local platform and its Ray session. Nothing else is written."""
+    weights_dir: Path | None = None
+    """Where `file` weights with relative paths are looked for before the project's bundled ones."""
+    card_dirs: tuple[Path, ...] = ()
+    """Folders of further model cards; they win over built-in ones of the same name."""
+
+    redis_url: SecretStr | None = None
+    """`redis://`, `rediss://` or `unix://` URL of the image and embedding store; none: memory only, per process."""
+    redis_timeout_s: float = Field(default=0.35, gt=0, le=10)
+    """Longest that one store call may take; a slower one counts as a miss."""
+    redis_connect_timeout_s: float = Field(default=0.2, gt=0, le=10)
+    """Longest that connecting may take."""
+    breaker_failures: int = Field(default=3, ge=1)
+    """So many failures in a row stop calls to the store for `breaker_open_s`."""
+    breaker_open_s: float = Field(default=30.0, gt=0)
+    """How long an open breaker skips the store before one trial call."""
+    image_ttl_s: int = Field(default=86_400, ge=1)
+    """How long an uploaded image is kept."""
+    image_memory_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Bytes of uploaded images that one process keeps in memory where no `redis_url` is given; unused with one."""
+    embedding_ttl_s: int = Field(default=86_400, ge=1)
+    """How long an embedding is kept, in every tier."""
+    memory_tier_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Bytes of embeddings that one decoder replica keeps in memory; 0 turns the tier off."""
+    max_stored_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest single value written to the store; larger ones are refused before they empty it."""
+
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1024)
+    """Largest request body; larger ones get 413."""
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """Most pixels of an image, by its header; more gets 413."""
+    max_side: int = Field(default=16_384, ge=1)
+    """Longest side of an image in pixels."""
+    max_fields_bytes: int = Field(default=8 * 2**20, ge=1024)
+    """Most bytes of a request besides its images: prompts (their mask logits included) and options; more gets 413."""
+    max_prompts: int = Field(default=256, ge=1)
+    """Most prompts in one request."""
+    max_points: int = Field(default=1024, ge=1)
+    """Most points in one prompt."""
+    max_images_per_upload: int = Field(default=1000, ge=1)
+    """Most images in one `POST /v1/images`."""
+    max_upload_bytes: int = Field(default=2 * 2**30, ge=1024)
+    """Largest `POST /v1/images` of several images, which are worked on while they come: each at most `max_body_bytes`,
+    a handful in memory at a time."""
+    request_timeout_s: float = Field(default=60.0, gt=0)
+    """Deadline of a request from its arrival; later it gets 504."""
+    stream_timeout_s: float = Field(default=600.0, gt=0)
+    """Deadline of a request that is answered by events while it is worked on; later its last event is an error."""
+    stream_idle_s: float = Field(default=120.0, gt=0)
+    """A WebSocket on which its caller sends nothing for so long is closed."""
+    max_streams: int = Field(default=256, ge=1)
+    """WebSockets that one gateway replica keeps open; more are told 503."""
+    max_concurrent_requests: int = Field(default=256, ge=1)
+    """Requests that one gateway replica works on at once; more get 503."""
+    max_concurrent_per_tenant: int = Field(default=128, ge=1)
+    """Requests of one tenant that one gateway replica works on at once; more get 429."""
+    allow_url_fetch: bool = False
+    """Whether `image_url` may be used at all."""
+
+    api_keys: Mapping[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of each API key -> tenant. Empty: no key is asked for and everyone is the tenant `public`."""
+    required_models: tuple[str, ...] = ()
+    """Models without which `/readyz` says no; empty: every application that runs."""
+    metrics_endpoints: tuple[str, ...] = ()
+    """Pages that `GET /metrics` collects besides this process; empty: every Ray node's agent."""
+    log_level: str = "INFO"
+    """Lowest level that is logged."""
+
+
+class SettingsError(ValueError):
+    """A SEGSERVE_ variable is unknown or not valid; the message names it."""
+
+
+def parse(environ: Mapping[str, str]) -> Settings:
+    """Settings from SEGSERVE_* variables. Raises `SettingsError` that names the variable."""
+    raw: dict[str, Any] = {
+        key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)
+    }
+    structured = {"card_dirs", "api_keys", "required_models", "metrics_endpoints"}
+    try:
+        for key in structured & raw.keys():
+            raw[key] = _json(key, raw[key])
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(problems) from None
+
+
+def _json(key: str, text: str) -> Any:
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{PREFIX}{key.upper()}: not JSON ({error})") from None
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, read once."""
+    return parse(os.environ)
+
+
+def inherited(name: str) -> str:
+    """A variable that is not ours, for the launcher to pass on; empty when it is not set."""
+    return os.environ.get(name, "")

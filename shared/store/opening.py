@@ -1,0 +1,50 @@
+"""Settings -> the stores of one process, sharing one client and one circuit breaker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.protocols import Sink
+from shared.settings import Settings
+from shared.store.embeddings import EmbeddingStore, MemoryEmbeddings
+from shared.store.embeddings_redis import RedisEmbeddings
+from shared.store.images import ImageStore
+from shared.store.images_memory import MemoryImageStore
+from shared.store.images_redis import RedisImageStore
+from shared.store.redis import RedisClient
+
+_DELETION_MARGIN = 2.0
+"""A deletion is remembered for so many request deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Images and embeddings of this process; `client` is None where no Redis is configured."""
+
+    images: ImageStore
+    embeddings: EmbeddingStore
+    client: RedisClient | None
+
+    async def close(self) -> None:
+        """Write what still waits, then close the connections."""
+        await self.embeddings.flush()
+        if self.client is not None:
+            await self.client.close()
+
+
+def open_stores(settings: Settings, sink: Sink, *, packed: bool = False) -> Stores:
+    """The stores that `settings` ask for; connects at the first call. `packed`: embeddings as int8.
+
+    Without `redis_url` they live in this process alone: gateway and pipelines must then share one `Stores`. Raises
+    `SettingsError` for a bad URL.
+    """
+    client = RedisClient.from_settings(settings, sink)
+    near = MemoryEmbeddings(settings.memory_tier_bytes, settings.embedding_ttl_s, sink)
+    if client is None:
+        images: ImageStore = MemoryImageStore(settings.image_memory_bytes, settings.image_ttl_s, sink)
+        return Stores(images, EmbeddingStore(near, None, sink, packed=packed), None)
+    cap = settings.max_stored_bytes
+    deletion_s = settings.request_timeout_s * _DELETION_MARGIN
+    images = RedisImageStore(client, settings.image_ttl_s, deletion_s, cap, sink)
+    shared_tier = RedisEmbeddings(client, settings.embedding_ttl_s, 2 * cap, sink)
+    return Stores(images, EmbeddingStore(near, shared_tier, sink, packed=packed), client)

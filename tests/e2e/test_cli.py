@@ -1,0 +1,42 @@
+"""The command line against the running platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.cli import main
+from tests.data import drawn_street, pixels_of
+
+pytestmark = pytest.mark.e2e
+
+
+def test_segment_prints_a_table_and_writes_the_overlay(
+    server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "street.png"
+    photo.write_bytes(drawn_street())
+    assert main(["segment", str(photo), "--task", "semantic", "--overlay", "--url", server_url]) == 0
+    assert "street.png: 480x360, street@" in capsys.readouterr().out
+    assert pixels_of((tmp_path / "street.semantic.png").read_bytes()).shape == (360, 480, 3)
+
+
+def test_models_lists_the_bundled_model(server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--url", server_url]) == 0
+    assert "street" in capsys.readouterr().out
+
+
+def test_errors_are_told_plainly(server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("no image at all")
+    assert main(["segment", str(text), "--url", server_url]) == 1
+    assert "unsupported_format" in capsys.readouterr().out
+    assert main(["segment", str(tmp_path / "absent.png"), "--url", server_url]) == 1
+    assert main(["models", "--url", "http://127.0.0.1:9"]) == 1
+    assert "is the platform up?" in capsys.readouterr().out
+
+
+def test_doctor_finds_what_the_platform_needs(server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "missing" not in capsys.readouterr().out

@@ -1,0 +1,79 @@
+"""`segserve tune` on a real platform with a trivial model: two candidates, the right one chosen, nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from deploy.applications import Prepared
+from tests.data import ROOT
+from tests.integration.trivial.platform import environment, eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+def command(out: Path, *more: str) -> list[str]:
+    """`segserve tune` of the trivial model that takes .1 s for a pass, whatever the size of its batch."""
+    options = ["--batches", "1", "8", "--cores", "1", "--callers", "1", "8", "--seconds", "2", "--no-fused"]
+    return [sys.executable, "-m", "services.cli", "tune", "bright", *options, "--out", str(out), *more]
+
+
+def left_behind(before: set[str]) -> set[str]:
+    """Private folders of tuning that are there now and were not."""
+    return {path.name for path in Path(tempfile.gettempdir()).glob("sgt-*")} - before
+
+
+def test_the_larger_batch_wins_where_a_pass_costs_the_same(tmp_path: Path) -> None:
+    before = left_behind(set())
+    done = subprocess.run(
+        command(tmp_path, "--p99", "2000"),
+        cwd=ROOT,
+        env={**os.environ, **environment()},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = tmp_path / "bright.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert config["applications"][1]["deployments"][0]["user_config"]["max_batch"] == 8
+    assert [each.name for each in Prepared.read(path).applications] == ["gateway", "bright"]
+    assert "best" in done.stdout
+    assert (tmp_path / "bright.png").stat().st_size > 1000
+    assert left_behind(before) == set()
+
+
+def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
+    before = left_behind(set())
+    process = subprocess.Popen(
+        command(tmp_path, "--p99", "2000"), cwd=ROOT, env={**os.environ, **environment()}, stdout=subprocess.PIPE
+    )
+    try:
+        root = psutil.Process(process.pid)
+        assert eventually(lambda: len(root.children(recursive=True)) > 6, 60)
+        time.sleep(1)
+        started = root.children(recursive=True)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert eventually(lambda: not [each for each in started if each.is_running()], 20)
+    assert not (tmp_path / "bright.yaml").exists()
+    assert left_behind(before) == set()
+
+
+def test_a_limit_that_nothing_keeps_and_a_model_that_is_not_there_are_told(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "services.cli", "tune", "nothing", "--p99", "100", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert "no card named nothing" in done.stdout
+    assert list(tmp_path.iterdir()) == []

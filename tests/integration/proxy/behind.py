@@ -1,0 +1,109 @@
+"""What stands behind HAProxy in its tests: a small application on ports of its own, and servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+EVENTS = 4
+PAUSE_S = 0.4
+"""Between two events, and before each answer of the WebSocket."""
+
+
+async def length(request: Request) -> Response:
+    """How many bytes came, and under which id."""
+    return JSONResponse({"bytes": len(await request.body()), "id": request.headers.get("x-request-id")})
+
+
+async def refused(request: Request) -> Response:
+    """A refusal of ours, before the body was read."""
+    status = int(request.path_params["status"])
+    return JSONResponse({"code": "ours"}, status, {"Retry-After": "7", "X-Request-ID": "from-behind"})
+
+
+async def events(request: Request) -> Response:
+    """Server-sent events with pauses."""
+
+    async def each() -> AsyncIterator[str]:
+        for index in range(EVENTS):
+            yield f"data: {index}\n\n"
+            await asyncio.sleep(PAUSE_S)
+
+    return StreamingResponse(each(), media_type="text/event-stream")
+
+
+async def echo(socket: WebSocket) -> None:
+    """Each message back, after a pause."""
+    await socket.accept()
+    async for message in socket.iter_text():
+        await asyncio.sleep(PAUSE_S)
+        await socket.send_text(message)
+
+
+async def healthy(request: Request) -> Response:
+    return PlainTextResponse("success")
+
+
+APP = Starlette(
+    routes=[
+        Route("/length", length, methods=["GET", "POST"]),
+        Route("/v1/jobs", length, methods=["POST"]),
+        Route("/refused/{status}", refused, methods=["GET", "POST"]),
+        Route("/events", events),
+        WebSocketRoute("/echo", echo),
+        Route("/-/healthz", healthy),
+    ]
+)
+
+
+@contextmanager
+def application() -> Iterator[int]:
+    """`APP` on a port of its own."""
+    server = uvicorn.Server(uvicorn.Config(APP, port=0, log_level="error", ws="websockets-sansio"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def misbehaving(cuts: bool) -> Iterator[int]:
+    """A server that is healthy when asked, and closes every other connection unanswered, or says nothing at all."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_connections: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                open_connections.append(connection)
+                if connection.recv(65536).startswith(b"GET /-/healthz"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    connection.close()
+                elif cuts:
+                    connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+        for connection in open_connections:
+            connection.close()

@@ -1,0 +1,178 @@
+"""HAProxy as the platform runs it: what it opens, what it passes on, what it answers itself, and how it is replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from deploy.haproxy import REQUEST_WITHIN_S, RETRY_AFTER_S
+from deploy.transport import BUFFER_BYTES, haproxy_binary, write_wrapper
+from tests.integration.proxy.behind import EVENTS, PAUSE_S, application, misbehaving
+from tests.integration.proxy.haproxy import Proxy, proxy
+from tests.integration.trivial.listening import listeners
+from tests.integration.trivial.platform import Load
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="HAProxy exists for Linux only"),
+]
+MIB = 2**20
+PATIENCE_S = 30
+"""A machine may be slow where silence is not what is tested."""
+IDENTIFIER = {"X-Request-ID": "caller.1"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="sg-") as found:
+        yield Path(found)
+
+
+@pytest.fixture
+def before_app(folder: Path) -> Iterator[Proxy]:
+    with application() as number, proxy(folder, [number], PATIENCE_S) as found:
+        yield found
+
+
+@pytest.fixture
+def impatient(folder: Path) -> Iterator[Proxy]:
+    """One that waits for no silence longer than a second."""
+    with application() as number, proxy(folder, [number], 1) as found:
+        yield found
+
+
+def told(answer: httpx.Response, status: int, code: str) -> None:
+    """The answer is HAProxy's own, as ours are."""
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers.get("retry-after") == (str(RETRY_AFTER_S) if status == 503 else None)
+    assert "x-answered-as" not in answer.headers
+    body = answer.json()
+    assert body.keys() == {"code", "message", "details", "request_id"}
+    assert (body["code"], body["details"]) == (code, [])
+    assert body["request_id"] == answer.headers["x-request-id"]
+
+
+def test_it_opens_the_public_port_and_a_socket_for_its_owner(before_app: Proxy) -> None:
+    (process,) = before_app.processes
+    assert set(listeners(psutil.Process(process.pid))) == {("127.0.0.1", before_app.port)}
+    assert stat.S_IMODE(before_app.admin.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 32 * MIB])
+def test_a_body_passes_whole_under_the_callers_id(before_app: Proxy, size: int) -> None:
+    with before_app.client() as client:
+        answer = client.post("/length", content=b"x" * size, headers=IDENTIFIER)
+        assert answer.json() == {"bytes": size, "id": "caller.1"}
+        made = client.post("/length", content=b"x" * size, headers={"X-Request-ID": 'no "id"'})
+        assert re.fullmatch("[0-9a-f]{32}", made.json()["id"])
+        assert made.headers["x-request-id"] == made.json()["id"]
+
+
+@pytest.mark.parametrize("status", [413, 429, 503, 502, 504])
+def test_a_refusal_from_behind_arrives_as_sent(before_app: Proxy, status: int) -> None:
+    with before_app.client() as client:
+        answer = client.post(f"/refused/{status}", content=b"x" * 40 * MIB if status == 413 else b"x")
+        assert answer.status_code == status
+        assert answer.headers["retry-after"] == "7"
+        assert answer.json() == {"code": "ours"}
+
+
+def test_events_arrive_one_by_one_and_a_stream_may_outlast_the_limit_of_silence(impatient: Proxy) -> None:
+    assert impatient.silence_s < EVENTS * PAUSE_S
+    with impatient.client() as client, client.stream("GET", "/events") as answer:
+        times = [(time.monotonic(), line) for line in answer.iter_lines() if line]
+    assert [line for _, line in times] == [f"data: {index}" for index in range(EVENTS)]
+    gaps = [after - before for (before, _), (after, _) in pairwise(times)]
+    assert min(gaps) > PAUSE_S / 2
+
+
+def test_a_websocket_passes_and_may_be_silent_longer_than_a_request(impatient: Proxy) -> None:
+    with connect(impatient.url.replace("http", "ws") + "/echo", proxy=None) as websocket:
+        websocket.send("first")
+        assert websocket.recv(timeout=5) == "first"
+        time.sleep(impatient.silence_s + 0.5)
+        websocket.send("second")
+        assert websocket.recv(timeout=5) == "second"
+
+
+def test_a_gateway_that_is_away_is_503_and_one_that_says_nothing_504(folder: Path) -> None:
+    with misbehaving(cuts=False) as silent, proxy(folder, [silent], 1) as found, found.client() as client:
+        told(client.post("/v1/semantic", content=b"x", headers=IDENTIFIER), 504, "deadline_exceeded")
+    with proxy(folder, [found.port], PATIENCE_S) as away, away.client() as client:  # nobody is there any more
+        answer = client.post("/v1/semantic", content=b"x", headers=IDENTIFIER)
+        told(answer, 503, "model_unavailable")
+        assert answer.json()["request_id"] == "caller.1"
+
+
+def test_before_any_gateway_runs_it_says_so(folder: Path) -> None:
+    with proxy(folder, [], PATIENCE_S) as found, found.client() as client:
+        told(client.get("/v1/models"), 503, "model_unavailable")
+
+
+def test_what_a_dying_gateway_had_is_sent_to_another_but_no_job_twice(folder: Path) -> None:
+    with ExitStack() as stack:
+        cutting = stack.enter_context(misbehaving(cuts=True))
+        good = stack.enter_context(application())
+        found = stack.enter_context(proxy(folder, [cutting, good], PATIENCE_S))
+        client = stack.enter_context(found.client())
+        bodies = [b"x" * (BUFFER_BYTES // 2)] * 12
+        answers = [client.post("/length", content=body) for body in bodies]
+        assert [answer.status_code for answer in answers] == [200] * 12
+        jobs = [client.post("/v1/jobs", content=b"x") for _ in range(8)]
+        assert {answer.status_code for answer in jobs} == {200, 503}
+        told(next(answer for answer in jobs if answer.status_code == 503), 503, "model_unavailable")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(folder: Path) -> None:
+    with application() as number, proxy(folder, [number], PATIENCE_S) as found:
+        text = found.path.read_text()
+        assert f"timeout http-request {REQUEST_WITHIN_S}s" in text
+        found.path.write_text(text.replace(f"http-request {REQUEST_WITHIN_S}s", "http-request 1s"))
+        found.start("-sf", str(found.processes[-1].pid), "-x", str(found.admin))
+        with socket.create_connection(("127.0.0.1", found.port), timeout=5) as caller:
+            caller.sendall(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+            head, _, body = caller.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 504 ")
+    assert json.loads(body)["code"] == "deadline_exceeded"
+
+
+def test_a_reload_and_a_start_beside_a_living_one_cost_no_request(folder: Path) -> None:
+    with application() as number, proxy(folder, [number], PATIENCE_S) as found:
+        with Load(found, lambda client: client.post("/length", content=b"x" * 1000)) as load:
+            for reloads in (False, True, False):
+                time.sleep(0.3)
+                found.configure([number])
+                found.start(*(("-sf", str(found.processes[-1].pid), "-x", str(found.admin)) if reloads else ()))
+                time.sleep(0.3)
+        assert load.failures() == {}
+        assert load.answers["200"] > 50
+        *old, _ = found.processes
+        assert [process.wait(timeout=20) for process in old] == [0, 0, 0]
+
+
+def test_what_is_not_understood_is_not_opened(folder: Path) -> None:
+    found = Proxy(folder)
+    found.configure([])
+    found.path.write_text(found.path.read_text() + "frontend new\n    bind *:9999\n")
+    wrapper = write_wrapper(folder, haproxy_binary(), "127.0.0.1", found.port)
+    done = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert "frontend new" in done.stderr

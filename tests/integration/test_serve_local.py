@@ -1,0 +1,116 @@
+"""The launcher: what it refuses, what it opens, and that nothing of it is left, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.data import ROOT
+from tests.integration.trivial.platform import HERE, environment, eventually, port, tree
+from tests.platform import Platform, launch, stop, wait_ready
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Platform]]:
+    """Starts a platform with one model; stopped afterwards if the test has not."""
+    with tempfile.TemporaryDirectory(prefix="sg-", ignore_cleanup_errors=True) as home:
+        platforms: list[Platform] = []
+
+        def start(**more: str) -> Platform:
+            platform = launch(Path(home), "--config", str(HERE / "one.yaml"), **environment(), **more)
+            platforms.append(platform)
+            wait_ready(platform)
+            return platform
+
+        yield start
+        for platform in platforms:
+            stop(platform)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(address) != 0
+
+
+def test_the_token_and_its_folder_are_for_the_owner_only(started: Callable[..., Platform]) -> None:
+    platform = started()
+    folder = platform.home / "run" / str(port(platform))
+    assert (folder.stat().st_mode & 0o777, (folder / "token").stat().st_mode & 0o777) == (0o700, 0o600)
+    processes = tree(platform)
+    begun = time.monotonic()
+    stop(platform)
+    assert platform.process.returncode == 0
+    assert time.monotonic() - begun < 20
+    assert all_gone(processes)
+    assert not (Path(tempfile.gettempdir()) / f"sgs-{os.getuid()}" / str(port(platform))).exists()
+    assert refuses(("127.0.0.1", port(platform)))
+    assert "Traceback" not in platform.log.read_text()
+
+
+@pytest.mark.parametrize("victim", ["launcher", "session"])
+def test_nothing_is_left_when_it_is_killed(started: Callable[..., Platform], victim: str) -> None:
+    platform = started()
+    processes = tree(platform)
+    assert len(processes) > 8
+    session = next(process for process in processes if "deploy.session" in process.cmdline())
+    (psutil.Process(platform.process.pid) if victim == "launcher" else session).send_signal(signal.SIGKILL)
+    assert eventually(lambda: all_gone(processes), 20), [process for process in processes if process.is_running()]
+    assert refuses(("127.0.0.1", port(platform)))
+
+
+def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        done = run_launcher(tmp_path, "--port", str(number))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"SegServe did not start: port {number} on 127.0.0.1 is in use: stop what uses it, or choose another PORT"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("applications: [{name: a, import_path: 'nowhere:build'}]", "No module named 'nowhere'"),
+        ("applications: [{name: a, import_path: 'services.semantic.deployment:build'}]", "model"),
+        ("applications: 3", "applications"),
+    ],
+)
+def test_a_yaml_that_cannot_work_is_refused_with_its_reason(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(text)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    done = run_launcher(tmp_path / "home", "--port", str(number), "--config", str(path))
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def run_launcher(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.local", *arguments],
+        cwd=ROOT,
+        env={**environment(), "SEGSERVE_HOME": str(home), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

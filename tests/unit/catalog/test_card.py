@@ -1,0 +1,78 @@
+"""Cards refuse what is misspelt or does not belong together, and shrink by merging deeply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.catalog.card import Card
+
+BASE: dict[str, Any] = {
+    "name": "some-model",
+    "summary": "A model.",
+    "tasks": ["semantic"],
+    "label_space": "voc",
+    "loader": "package.module:load",
+    "network": {"class": "Net", "config": {"width": 64, "depths": [3, 4]}},
+    "weights": {"source": "hub", "repo": "org/name"},
+    "preprocess": {"resize": "short_side", "size": 512},
+    "parameters": 5,
+    "licence": "MIT",
+}
+
+
+def card(**changes: Any) -> Card:
+    return Card.model_validate(BASE | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sumary": "x"}, "sumary"),
+        ({"preprocess": {"resize": "short_side", "sise": 3}}, "preprocess.sise"),
+        ({"preprocess": {"resize": "stretch"}}, "preprocess.resize"),
+        ({"preprocess": {"resize": "none", "align": "crop"}}, "preprocess.align"),
+        ({"weights": {"source": "web"}}, "weights"),
+        ({"weights": {"source": "file", "path": "a.pt", "sha256": "abc"}}, "sha256"),
+        ({"tasks": ["classification"]}, "tasks"),
+        ({"tasks": []}, "tasks"),
+        ({"label_space": ""}, "label_space is required"),
+        ({"default_for": ["panoptic"]}, "default_for names a task"),
+        ({"name": "No Spaces"}, "name"),
+        ({"loader": "os.system"}, "loader"),
+        ({"engines": ["caffe"]}, "engines"),
+        ({"figures": [{"metric": "mIoU", "value": 1.0, "on": "x"}]}, "source"),
+    ],
+)
+def test_what_is_wrong_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        card(**changes)
+    told = " ".join([str(caught.value), *(".".join(map(str, error["loc"])) for error in caught.value.errors())])
+    assert said in told
+
+
+def test_roles_follow_the_tasks_without_repeats() -> None:
+    assert card(tasks=["panoptic", "semantic"]).roles == ("panoptic", "semantic")
+    assert card(tasks=["promptable"], label_space="").roles == ("encoder", "decoder")
+
+
+def test_shrinking_merges_deeply_and_takes_random_weights() -> None:
+    small = card(tiny={"network": {"config": {"width": 8}}, "preprocess": {"size": 32}}).shrunk()
+    assert small.network == {"class": "Net", "config": {"width": 8, "depths": [3, 4]}}
+    assert small.preprocess.size == 32
+    assert small.preprocess.resize == "short_side"
+    assert small.weights.source == "random"
+    assert small.parameters == 0
+
+
+def test_shrinking_may_name_its_own_weights() -> None:
+    small = card(tiny={"weights": {"source": "file", "path": "tiny.pt"}}).shrunk()
+    assert small.weights.model_dump() == {"source": "file", "path": "tiny.pt", "sha256": None}
+
+
+def test_a_card_cannot_be_changed() -> None:
+    fixed, field = card(), "name"
+    with pytest.raises(ValidationError):
+        setattr(fixed, field, "other")

@@ -1,0 +1,110 @@
+"""At Serve's door: one request id in and out, and no header of a caller that Serve would obey."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from services.gateway.doorway import Doorway, middlewares
+from services.gateway.replay import Replay
+
+
+async def seen(request: Request) -> JSONResponse:
+    response = JSONResponse([[name, value] for name, value in request.headers.items()])
+    response.headers["X-Request-ID"] = "set-by-the-gateway"
+    return response
+
+
+async def ask(headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
+    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.get("/", headers=headers)
+
+
+async def test_a_well_formed_id_goes_in_and_comes_out_once() -> None:
+    answer = await ask({"X-Request-ID": "Run_1.a-b"})
+    assert answer.headers.get_list("x-request-id") == ["Run_1.a-b"]
+    assert ["x-request-id", "Run_1.a-b"] in answer.json()
+
+
+async def test_a_missing_a_malformed_and_a_doubled_id_are_replaced() -> None:
+    for headers in ([], [("X-Request-ID", "a b")], [("X-Request-ID", "x" * 65)], [("X-Request-ID", "a")] * 2):
+        answer = await ask(headers)
+        (identifier,) = answer.headers.get_list("x-request-id")
+        assert re.fullmatch("[0-9a-f]{32}", identifier)
+        assert [value for name, value in answer.json() if name == "x-request-id"] == [identifier]
+
+
+async def test_headers_that_steer_serve_do_not_pass() -> None:
+    answer = await ask(
+        {
+            "X-Session-Id": "1",
+            "serve_multiplexed_model_id": "m",
+            "X-Request-Timeout-Seconds": "1",
+            "X-Request-Disconnect-Disabled": "1",
+            "X-Other": "stays",
+        }
+    )
+    names = {name for name, _ in answer.json()}
+    assert "x-other" in names
+    steering = {name for name in names if "session" in name or "multiplexed" in name or name.startswith("x-request-")}
+    assert steering == {"x-request-id"}
+
+
+async def test_headers_that_steer_serve_do_not_pass_with_a_websocket() -> None:
+    came: list[Scope] = []
+    sent: list[Message] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append(scope)
+        await send({"type": "websocket.accept", "headers": [(b"X-Request-ID", b"inner"), (b"x-other", b"stays")]})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    steering = [(b"x-session-id", b"1"), (b"serve_multiplexed_model_id", b"m"), (b"x-request-timeout-seconds", b"1")]
+    headers = [*steering, (b"x-request-id", b"a b"), (b"sec-websocket-protocol", b"segserve.v1")]
+    doorway = Doorway(inside, lambda: True)
+    await doorway({"type": "websocket", "path": "/v1/promptable/stream", "headers": headers}, receive, send)
+    passed = dict(came[0]["headers"])
+    assert passed.keys() == {b"sec-websocket-protocol", b"x-request-id"}
+    assert re.fullmatch(b"[0-9a-f]{32}", passed[b"x-request-id"])
+    assert sent[0]["headers"] == [(b"x-other", b"stays"), (b"x-request-id", passed[b"x-request-id"])]
+
+
+async def test_a_port_that_is_no_door_answers_nothing() -> None:
+    passed = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["type"])
+
+    doorway = Doorway(inside, lambda: False)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(doorway), base_url="http://test") as client:
+        for path in ("/", "/segment", "/-/healthz"):
+            answer = await client.post(path, content=b"x")
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    sent = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    await doorway({"type": "websocket", "path": "/"}, receive, send)
+    assert sent == ["websocket.close"]
+    await doorway({"type": "lifespan"}, receive, send)
+    assert passed == ["lifespan"]
+
+
+def test_serve_is_given_the_doorway_outermost() -> None:
+    assert [str(each.cls) for each in middlewares()] == [str(Replay), str(Doorway)]

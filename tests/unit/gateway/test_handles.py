@@ -1,0 +1,154 @@
+"""The directory over Serve, on the statuses that Serve gives: what appears, what stays, what goes, what is ready."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ray import serve
+from ray.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview
+
+import services.gateway.handles as handles
+from services.gateway.handles import ServeDirectory
+from shared.calls import ModelInfo
+from shared.errors import ModelNotFound, ModelUnavailable
+from shared.types import Task
+
+
+def info(name: str, task: Task = "semantic", version: str = "1") -> ModelInfo:
+    return ModelInfo(name, version, (task,), "camvid", "0" * 64, "numpy", 1, "none", "", (task,))
+
+
+def application(
+    deployment: str = "Semantic", running: int = 1, status: ApplicationStatus = ApplicationStatus.RUNNING
+) -> ApplicationStatusOverview:
+    states = {ReplicaState.RUNNING: running} if running else {}
+    healthy = DeploymentStatusOverview(
+        DeploymentStatus.HEALTHY, DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED, states, ""
+    )
+    return ApplicationStatusOverview(status, "", 1.0, {deployment: healthy})
+
+
+class Cluster:
+    """Stands in for Serve: statuses by application, and what each says of itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.applications: dict[str, ApplicationStatusOverview] = {}
+        self.says: dict[str, ModelInfo | Exception] = {}
+        self.described: list[str] = []
+        monkeypatch.setattr(handles, "statuses", lambda: dict(self.applications))
+        monkeypatch.setattr(serve, "get_deployment_handle", lambda deployment, name: name)
+        monkeypatch.setattr(handles, "call", self._call)
+
+    async def _call(self, handle: Any, method: str, **_: float) -> ModelInfo:
+        assert method == "describe"
+        self.described.append(handle)
+        said = self.says[handle]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    found = Cluster(monkeypatch)
+    found.applications = {"gateway": application("Gateway"), "a": application()}
+    found.says = {"a": info("street")}
+    return found
+
+
+def names(directory: ServeDirectory) -> list[str]:
+    return [f"{each.name}@{each.version}" for each in directory.models()]
+
+
+async def states(directory: ServeDirectory) -> tuple[bool, Mapping[str, str]]:
+    found = await directory.readiness()
+    return found.ready, {name: state.status for name, state in found.applications.items()}
+
+
+async def test_a_model_appears_once_it_says_what_it_is_and_is_not_asked_again(cluster: Cluster) -> None:
+    directory = ServeDirectory()
+    assert (await states(directory)) == (False, {})
+    await directory.refresh()
+    await directory.refresh()
+    assert names(directory) == ["street@1"]
+    assert directory.dense("semantic", "street").describe() == info("street")
+    assert cluster.described == ["a"]
+    assert await states(directory) == (True, {"a": "RUNNING"})
+
+
+async def test_a_replaced_version_is_noticed(cluster: Cluster) -> None:
+    directory = ServeDirectory()
+    await directory.refresh()
+    cluster.says["a"] = info("street", version="2")
+    cluster.applications["a"] = dataclasses.replace(application(), last_deployed_time_s=2.0)
+    await directory.refresh()
+    assert names(directory) == ["street@2"]
+
+
+async def test_a_model_that_is_deleted_disappears_and_one_that_is_rebuilt_stays(cluster: Cluster) -> None:
+    directory = ServeDirectory()
+    await directory.refresh()
+    cluster.applications["a"] = ApplicationStatusOverview(ApplicationStatus.DEPLOYING, "", 2.0, {})
+    await directory.refresh()
+    assert names(directory) == ["street@1"]
+    assert (await states(directory))[0]
+    cluster.applications["a"] = application(status=ApplicationStatus.DELETING)
+    await directory.refresh()
+    assert names(directory) == []
+    with pytest.raises(ModelNotFound):
+        directory.dense("semantic", "street")
+
+
+async def test_ready_means_a_replica_of_each_or_zero_on_purpose(cluster: Cluster) -> None:
+    directory = ServeDirectory()
+    await directory.refresh()
+    cluster.applications["a"] = application(running=0)
+    await directory.refresh()
+    assert (await states(directory))[0], "at zero and healthy is on purpose"
+    unhealthy = application(running=0, status=ApplicationStatus.UNHEALTHY)
+    dead = dataclasses.replace(unhealthy.deployments["Semantic"], status=DeploymentStatus.UNHEALTHY)
+    cluster.applications["a"] = dataclasses.replace(unhealthy, deployments={"Semantic": dead})
+    await directory.refresh()
+    assert await states(directory) == (False, {"a": "UNHEALTHY"})
+
+
+async def test_a_model_that_does_not_say_what_it_is_keeps_the_gateway_from_ready(cluster: Cluster) -> None:
+    cluster.applications["b"] = application("Panoptic")
+    cluster.says["b"] = ModelUnavailable()
+    directory = ServeDirectory()
+    await directory.refresh()
+    assert names(directory) == ["street@1"]
+    assert not (await states(directory))[0]
+    cluster.says["b"] = info("other", "panoptic")
+    await directory.refresh()
+    assert names(directory) == ["street@1", "other@1"]
+    assert (await states(directory))[0]
+
+
+async def test_only_required_models_decide_and_a_missing_one_is_named(cluster: Cluster) -> None:
+    cluster.applications["b"] = application(running=0, status=ApplicationStatus.DEPLOYING)
+    directory = ServeDirectory(required=("street",))
+    await directory.refresh()
+    assert (await states(directory))[0]
+    directory = ServeDirectory(required=("street", "sam"))
+    await directory.refresh()
+    ready, found = await states(directory)
+    assert not ready
+    assert found["sam"] == "MISSING"
+
+
+async def test_promptable_is_reached_at_the_decoder(cluster: Cluster) -> None:
+    both = application("Decoder").deployments | application("Encoder", running=0).deployments
+    cluster.applications["p"] = dataclasses.replace(application(), deployments=both)
+    cluster.says["p"] = info("sam", "promptable")
+    directory = ServeDirectory()
+    await directory.refresh()
+    with pytest.raises(ModelNotFound):
+        directory.promptable(None)
+    both["Encoder"] = application("Encoder").deployments["Encoder"]
+    await directory.refresh()
+    assert directory.promptable(None).describe().name == "sam"

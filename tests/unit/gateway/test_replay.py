@@ -1,0 +1,158 @@
+"""At Serve's door: a gateway that dies is asked once more with the same body, and Serve's words become our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.doorway import Doorway
+from services.gateway.replay import Replay
+
+
+class Gateways:
+    """What stands behind the door: dies so many times before it answers with the body that it was sent."""
+
+    def __init__(self, deaths: int = 0, after: int = 99) -> None:
+        self.deaths, self.after = deaths, after
+        self.seen: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        for _ in range(self.after if self.deaths else 99):
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+            if not more:
+                break
+        self.seen.append(body)
+        if self.deaths:
+            self.deaths -= 1
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def ask(
+    app: ASGIApp, method: str = "POST", path: str = "/v1/semantic", kept: int = 100, within_s: float = 5.0
+) -> httpx.Response:
+    door = Doorway(Replay(app, kept_bytes=kept, within_s=within_s))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
+        return await client.request(method, path, content=parts(), headers={"X-Request-ID": "mine"})
+
+
+async def parts() -> AsyncIterator[bytes]:
+    yield b"one "
+    yield b"two "
+    yield b"three"
+
+
+class Said:
+    """Serve's proxy, answering by itself."""
+
+    def __init__(self, status: int, headers: dict[bytes, bytes] | None = None, media: bytes = b"text/plain") -> None:
+        self.status, self.headers = status, {b"content-type": media, **(headers or {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers.items())})
+        await send({"type": "http.response.body", "body": b"in words"})
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 99])
+async def test_a_gateway_that_dies_is_asked_once_more_with_the_whole_body(after: int) -> None:
+    behind = Gateways(deaths=1, after=after)
+    answer = await ask(behind)
+    assert (answer.status_code, answer.content) == (200, b"one two three")
+    assert len(behind.seen) == 2
+
+
+async def test_two_deaths_are_told_in_our_words() -> None:
+    behind = Gateways(deaths=2)
+    answer = await ask(behind)
+    assert len(behind.seen) == 2
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json() == {
+        "code": "gateway_unavailable",
+        "message": "The gateway stopped before it answered: try again.",
+        "details": [],
+        "request_id": "mine",
+    }
+    assert answer.headers["x-request-id"] == "mine"
+
+
+async def test_what_is_not_safe_or_too_large_to_repeat_is_not_repeated() -> None:
+    for method, kept in (("DELETE", 100), ("POST", 5)):
+        behind = Gateways(deaths=1)
+        assert (await ask(behind, method, kept=kept)).status_code == 503
+        assert len(behind.seen) == 1
+
+
+async def test_a_large_body_passes_unkept() -> None:
+    assert (await ask(Gateways(), kept=5)).content == b"one two three"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        (Said(404), 503, "gateway_unavailable"),
+        (Said(408), 504, "deadline_exceeded"),
+        (Said(503, {b"retry-after": b"7"}), 503, "overloaded"),
+        (Said(500), 500, "internal"),
+    ],
+)
+async def test_serves_own_errors_become_ours(said: Said, status: int, code: str) -> None:
+    answer = await ask(said)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    if b"retry-after" in said.headers:
+        assert answer.headers["retry-after"] == "7"
+
+
+async def test_other_answers_and_serves_pages_are_left_as_they_are() -> None:
+    assert (await ask(Said(404, media=b"application/json"))).text == "in words"
+    assert (await ask(Said(200))).text == "in words"
+    assert (await ask(Said(503), path="/-/healthz")).text == "in words"
+
+
+async def test_a_gateway_that_never_comes_back_has_a_deadline() -> None:
+    class Never(Gateways):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if self.deaths:
+                return await super().__call__(scope, receive, send)
+            return await asyncio.Event().wait() and None
+
+    answer = await ask(Never(deaths=1), within_s=0.1)
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_a_stream_that_has_begun_has_none() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(4):
+            await asyncio.sleep(0.05)
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert (await ask(stream, within_s=0.1)).content == b"xxxx"
+
+
+async def test_a_caller_who_left_is_not_answered() -> None:
+    sent: list[Message] = []
+    calls = 0
+
+    async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal calls
+        calls += 1
+        await receive()
+
+    async def left() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/semantic", "headers": []}
+    await Replay(behind, kept_bytes=9, within_s=5)(scope, left, send)
+    assert (calls, sent) == (1, [])

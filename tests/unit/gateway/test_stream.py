@@ -1,0 +1,247 @@
+"""Clicks over a real WebSocket: the newest wins, ids come back, errors are messages, nobody comes in without a key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from services.gateway.app import create_app
+from services.gateway.inprocess import InProcessDirectory
+from shared.client import Client
+from shared.errors import ImageNotFound, InvalidOption
+from shared.settings import Settings
+from shared.store.images_memory import MemoryImageStore
+from shared.store.keys import image_id
+from shared.telemetry.recording import RecordingSink
+from tests.bad_input import HEIGHT, PNG, WIDTH, picture
+from tests.unit.client.test_client import KEY, KEY_SHA256
+from tests.unit.gateway.tiny import Wand, info
+
+LEFT, RIGHT = [{"points": [[0, 0]]}], [{"points": [[WIDTH - 1, HEIGHT - 1]]}]
+LEFT_BOX, RIGHT_BOX = [0, 0, WIDTH // 2, HEIGHT], [WIDTH // 2, 0, WIDTH, HEIGHT]
+
+
+class Served:
+    """A gateway on a socket, its wand, and what was counted."""
+
+    def __init__(self, settings: Settings, wand: Wand) -> None:
+        self.wand, self.sink = wand, RecordingSink()
+
+        async def page() -> bytes:
+            return b""
+
+        images = MemoryImageStore(2**22, 60, self.sink)
+        self.app = create_app(settings, InProcessDirectory([], [wand]), images, self.sink, page)
+        config = uvicorn.Config(self.app, "127.0.0.1", 0, log_level="error", lifespan="off", ws="websockets-sansio")
+        self.server = uvicorn.Server(config)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    @contextmanager
+    def connect(self, query: str = "", **options: Any) -> Iterator[ClientConnection]:
+        with connect(f"ws://{self.address}/v1/promptable/stream{query}", **options) as socket:
+            yield socket
+
+
+@contextmanager
+def serving(wand: Wand | None = None, **settings: Any) -> Iterator[Served]:
+    served = Served(Settings(**settings), wand or Wand(info("wand", "promptable")))
+    thread = threading.Thread(target=served.server.run)
+    thread.start()
+    while not served.server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield served
+    finally:
+        served.server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serving() as found:
+        yield found
+
+
+def read(socket: ClientConnection) -> Any:
+    return json.loads(socket.recv(20))
+
+
+def send(socket: ClientConnection, **message: Any) -> None:
+    socket.send(json.dumps(message))
+
+
+def closed(socket: ClientConnection) -> int:
+    """The code with which the server closed the connection."""
+    with pytest.raises(ConnectionClosed) as caught:
+        socket.recv(20)
+    assert caught.value.rcvd is not None
+    return int(caught.value.rcvd.code)
+
+
+def test_an_image_then_clicks_whose_ids_come_back(served: Served) -> None:
+    with served.connect() as socket:
+        socket.send(PNG)
+        opened = read(socket)
+        assert opened == {"image_id": image_id(PNG), "width": WIDTH, "height": HEIGHT, "embedding": opened["embedding"]}
+        for number, prompts, box in ((1, RIGHT, RIGHT_BOX), ("a", LEFT, LEFT_BOX)):
+            send(socket, id=number, prompts=prompts)
+            answer = read(socket)
+            assert (answer["id"], answer["embedding"]) == (number, "memory")
+            assert answer["results"][0]["masks"][0]["box"] == box
+        send(socket, ping=True)
+        assert read(socket) == {"pong": True}
+        send(socket, image_id=image_id(PNG))
+        assert read(socket)["embedding"] == "memory"
+        assert served.wand.calls[-1].image is None
+
+
+def test_only_the_newest_of_the_clicks_that_wait_is_answered() -> None:
+    answering = threading.Event()
+
+    async def slow() -> None:
+        if len(wand.calls) == 1:
+            answering.set()
+            await asyncio.sleep(0.5)
+
+    wand = Wand(info("wand", "promptable"), slow)
+    with serving(wand) as served, served.connect() as socket:
+        socket.send(PNG)
+        read(socket)
+        send(socket, id=0, prompts=LEFT)
+        assert answering.wait(10)
+        for number in range(1, 20):
+            send(socket, id=number, prompts=RIGHT)
+        messages = [read(socket) for _ in range(20)]
+        assert [message["id"] for message in messages if message.get("dropped")] == list(range(1, 19))
+        assert [message["id"] for message in messages if "results" in message] == [0, 19]
+        assert len(wand.calls) == 2
+        assert served.sink.total("segserve_stream_clicks_total", outcome="dropped") == 18
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ('{"id": 5, "prompts": []}', "invalid_option"),
+        ('{"id": 5, "prompts": [{"points": [[9999, 0]]}]}', "invalid_option"),
+        ('{"id": 5, "prompt": [{"points": [[1, 1]]}]}', "invalid_option"),
+        ('{"id": 5, "prompts": [{"points": [[1, 1]]}], "format": "npz"}', "invalid_option"),
+        ('{"id": [5], "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
+        ("[1]", "malformed"),
+        ("{", "malformed"),
+        ('{"image_id": "sha256:00"}', "invalid_option"),
+        (json.dumps({"image_id": image_id(picture(9))}), "image_not_found"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_message_and_the_connection_goes_on(message: str, code: str, served: Served) -> None:
+    with served.connect() as socket:
+        socket.send(PNG)
+        read(socket)
+        socket.send(message)
+        told = read(socket)
+        assert told["id"] == (5 if '"id": 5' in message else None)
+        assert told["error"]["code"] == code
+        assert set(told["error"]) == {"code", "message", "details", "request_id"}
+        socket.send(PNG)
+        assert read(socket)["image_id"] == image_id(PNG)
+
+
+def test_prompts_before_an_image_and_bytes_that_are_none(served: Served) -> None:
+    with served.connect() as socket:
+        send(socket, id=1, prompts=LEFT)
+        assert read(socket)["error"]["code"] == "invalid_option"
+        socket.send(b"no image")
+        assert read(socket)["error"]["code"] == "unsupported_format"
+
+
+def test_nobody_comes_in_without_a_key_and_a_browser_can_bring_one() -> None:
+    with serving(api_keys={KEY_SHA256: "a"}) as served:
+        with served.connect() as socket:
+            assert read(socket)["error"]["code"] == "unauthorized"
+            assert closed(socket) == 1008
+        with served.connect(additional_headers={"X-API-Key": KEY}) as socket:
+            socket.send(PNG)
+            assert read(socket)["width"] == WIDTH
+    token = "4b7f0c3f"  # protocols are tokens, and so must such a key be
+    settings: Any = {"api_keys": {hashlib.sha256(token.encode()).hexdigest(): "a"}}
+    with serving(**settings) as served, served.connect(subprotocols=["segserve", f"key.{token}"]) as socket:
+        assert socket.subprotocol == "segserve"
+        send(socket, ping=True)
+        assert read(socket) == {"pong": True}
+
+
+def test_a_page_of_another_site_and_an_unknown_model_are_refused(served: Served) -> None:
+    with served.connect(origin="http://elsewhere.example") as socket:
+        assert read(socket)["error"]["code"] == "forbidden"
+        assert closed(socket) == 1008
+    with served.connect(origin=f"http://{served.address}") as socket:
+        send(socket, ping=True)
+        assert read(socket) == {"pong": True}
+    with served.connect("?model=nobody") as socket:
+        assert read(socket)["error"]["code"] == "model_not_found"
+
+
+def test_limits_on_size_number_and_silence() -> None:
+    with serving(max_body_bytes=1024, max_streams=1, stream_idle_s=1.0) as served:
+        with served.connect() as socket:
+            send(socket, ping=True)
+            read(socket)
+            with served.connect() as second:
+                assert read(second)["error"]["code"] == "too_many_requests"
+            socket.send(b"x" * 2000)
+            assert read(socket)["error"]["code"] == "body_too_large"
+            assert closed(socket) == 1009
+        with served.connect() as socket:
+            assert closed(socket) == 1001
+        assert served.sink.values("segserve_streams_open")[-1] == 0
+
+
+def test_a_click_whose_caller_left_is_ended() -> None:
+    ended, begun = threading.Event(), threading.Event()
+
+    async def hang() -> None:
+        if wand.calls:
+            begun.set()
+            try:
+                await asyncio.sleep(30)
+            finally:
+                ended.set()
+
+    wand = Wand(info("wand", "promptable"), hang)
+    with serving(wand) as served:
+        with served.connect() as socket:
+            socket.send(PNG)
+            read(socket)
+            send(socket, id=1, prompts=LEFT)
+            assert begun.wait(10)
+        assert ended.wait(10)
+        assert served.app.state.gateway.permits.taken == 0
+
+
+def test_the_client_clicks(served: Served) -> None:
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[:, 5:] = 255
+    with Client(f"http://{served.address}") as client, client.clicks(pixels) as clicks:
+        assert clicks.ask([{"points": [[6, 1]]}]).results[0][0].box == (5, 0, 8, 6)
+        first = clicks.send([{"points": [[0, 0]]}])
+        number, answer = clicks.receive()
+        assert (number, answer and answer.results[0][0].box) == (first, (0, 0, 5, 6))
+        with pytest.raises(InvalidOption):
+            clicks.ask([{"points": [[100, 0]]}])
+        with pytest.raises(ImageNotFound):
+            clicks.open(image_id(picture(200)))

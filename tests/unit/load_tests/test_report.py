@@ -1,0 +1,58 @@
+"""The report: medians over rounds, who was missing, whether answers are equal, and promises with their verdicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from load_tests import report
+from load_tests.machine import described
+from load_tests.rounds import Missing, Results, Scenario, Standing
+from load_tests.verdicts import Verdict, verdicts
+from tests.unit.load_tests.figures import record
+
+RECORDS = tuple(record("mosec", rate, round=number) for number, rate in enumerate((9.0, 30.0, 10.0)))
+
+
+def results(*firsts: bytes) -> Results:
+    standings = (
+        Standing("street", f"server {index}", "OpenVINO f32", "2 x 1", 1.5, 300_000_000, first)
+        for index, first in enumerate(firsts)
+    )
+    missing = (Missing("street", "Triton, 2 x 1", "did not start:\n its interpreter\n is too old"),)
+    return Results(RECORDS, tuple(standings), missing)
+
+
+def text(of: Results) -> str:
+    scenario = Scenario("street", "street, OpenVINO f32", (), (), 3)
+    return report.markdown(described(Path("nowhere")), [(scenario, of)], verdicts(of.records))
+
+
+def test_a_row_is_the_median_of_its_rounds_with_their_spread() -> None:
+    (row,) = report.rows(RECORDS)
+    assert (row.per_second, row.lowest, row.highest) == (10.0, 9.0, 30.0)
+    assert (
+        "| photo | mosec, OpenVINO f32, 2 x 1 | 8 | 10.0 (9.0 to 30.0) | 100.0 | 200.0 | 300.0 | 50.00 | 0.10 |"
+        in text(results(b"a"))
+    )
+
+
+def test_the_missing_are_named_with_their_reason() -> None:
+    assert "- took no part: Triton, 2 x 1: did not start: its interpreter is too old" in text(results(b"a"))
+
+
+def test_unequal_answers_of_one_engine_are_told() -> None:
+    assert "- OpenVINO f32: the same answer from all" in text(results(b"a", b"a"))
+    assert "answers differ" in text(results(b"a", b"b"))
+
+
+def test_both_files_are_written_and_say_the_same(tmp_path: Path) -> None:
+    judged = [Verdict("fast enough", False, "0.80")]
+    scenario = Scenario("street", "street, OpenVINO f32", (), (), 3)
+    path = report.write(tmp_path, described(tmp_path), [(scenario, results(b"a", b"b"))], judged)
+    assert "| fast enough | **BROKEN** | 0.80 |" in path.read_text()
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert data["verdicts"] == [{"promise": "fast enough", "kept": False, "found": "0.80"}]
+    assert [each["per_second"] for each in data["records"]] == [9.0, 30.0, 10.0]
+    assert data["machine"]["cores"] >= 1
+    assert data["machine"]["versions"]["ray"]

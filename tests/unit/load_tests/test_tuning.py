@@ -1,0 +1,95 @@
+"""Tuning without a platform: which candidates there are, which one is chosen, and that its YAML can be deployed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from deploy.applications import Prepared
+from deploy.layouts import Layout, Serving
+from load_tests.tuning.candidates import Untunable, candidates, dense_task, engines, layouts
+from load_tests.tuning.choice import Point, best, nearest, worth_more_callers
+from load_tests.tuning.search import write
+from shared.catalog.catalog import find_card
+
+ONE, TWO = Layout(1, 2), Layout(2, 1)
+
+
+def point(per_second: float, p99_ms: float, layout: Layout = ONE, callers: int = 8, errors: int = 0) -> Point:
+    return Point(Serving("street", "semantic", layout), callers, per_second, p99_ms / 2, p99_ms, errors)
+
+
+def test_layouts_spread_all_cores_evenly() -> None:
+    assert layouts(2, fused=False) == [ONE, TWO]
+    assert [(each.replicas, each.threads) for each in layouts(6, fused=False)] == [(1, 6), (2, 3), (3, 2), (6, 1)]
+    assert layouts(2, fused=True) == [ONE, TWO, Layout(1, 2, True), Layout(2, 1, True)]
+
+
+def test_candidates_are_every_combination() -> None:
+    found = candidates(find_card("street"), "semantic", [("openvino", "f32"), ("torch", "f32")], [1, 4], [ONE, TWO])
+    assert len(found) == len(set(found)) == 8
+    assert {each.max_batch for each in found} == {1, 4}
+
+
+def test_engines_are_those_of_the_card_that_are_installed() -> None:
+    card = find_card("street")
+    found = engines(card)
+    assert {("openvino", "f32"), ("torch", "f32")} <= set(found)
+    assert engines(card, ["torch"]) == [each for each in found if each[0] == "torch"]
+    with pytest.raises(Untunable, match="tensorrt is no engine of street"):
+        engines(card, ["tensorrt"])
+
+
+def test_checked_precisions_are_tried_and_others_are_not() -> None:
+    card = find_card("street")
+    below = {each for each in engines(card) if each[1] != "f32"}
+    assert below == {(each.engine, each.precision) for each in card.checks if each.engine in ("openvino", "torch")}
+
+
+def test_the_task_must_be_one_that_the_card_has() -> None:
+    assert dense_task(find_card("street"), None) == "semantic"
+    assert dense_task(find_card("street"), "panoptic") == "panoptic"
+    with pytest.raises(Untunable, match="serves semantic, not instance"):
+        dense_task(find_card("segformer-b0-ade"), "instance")
+    with pytest.raises(Untunable, match="no dense task"):
+        dense_task(find_card("mobile-sam"), None)
+
+
+def test_the_most_throughput_within_the_limit_is_chosen() -> None:
+    slow, fast, late = point(8, 90), point(10, 100), point(20, 101)
+    assert best([slow, fast, late], 100) is fast
+    assert best([late], 100) is None
+    assert nearest([late, point(30, 300)]) is late
+
+
+def test_points_with_errors_or_without_answers_are_never_chosen() -> None:
+    assert best([point(50, 10, errors=1), point(0, math.nan)], 100) is None
+    assert nearest([point(50, 10, errors=1), point(0, math.nan)]) is None
+
+
+def test_of_equal_throughputs_the_lower_latency_wins_then_fewer_replicas() -> None:
+    quick, same = point(10.0, 60, TWO), point(10.1, 80)
+    assert best([same, quick], 100) is quick
+    few = point(10.0, 60, ONE)
+    assert best([quick, few], 100) is few
+
+
+def test_more_callers_are_tried_while_they_gain_and_keep_the_limit() -> None:
+    assert worth_more_callers([], 100)
+    assert worth_more_callers([point(5, 50), point(9, 60)], 100)
+    assert not worth_more_callers([point(5, 50), point(9, 160)], 100)
+    assert not worth_more_callers([point(9, 50), point(9.1, 60)], 100)
+
+
+@pytest.mark.parametrize("layout", [ONE, TWO])
+def test_the_yaml_can_be_deployed_as_it_is(tmp_path: Path, layout: Layout) -> None:
+    path = tmp_path / "best.yaml"
+    write(path, Serving("street", "instance", layout, "openvino", "f32", 4), "found by a test\non two lines")
+    assert path.read_text().startswith("# found by a test\n# on two lines\n")
+    prepared = Prepared.read(path)
+    assert [each.name for each in prepared.applications] == ["gateway", "street"]
+    (deployment,) = prepared.applications[1].deployments
+    assert (deployment.name, deployment.num_replicas) == ("Instance", layout.replicas)
+    assert deployment.user_config == {"max_batch": 4, "max_queue": 256}

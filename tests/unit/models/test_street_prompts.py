@@ -1,0 +1,62 @@
+"""Prompt maps: where clicks, boxes and earlier masks land on the 1/4 grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.models.postprocess.street_prompts import MAPS, render_prompts
+from shared.types import Float32Array, Int32Array
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+NO_LABELS = np.zeros((0,), np.int32)
+
+
+def points(*xy: tuple[float, float]) -> Float32Array:
+    return np.array(xy, np.float32)
+
+
+def labels(*values: int) -> Int32Array:
+    return np.array(values, np.int32)
+
+
+def test_a_click_peaks_in_its_own_cell_after_scaling() -> None:
+    maps = render_prompts(points((100, 60), (20, 20)), labels(1, 0), None, None, 30, 40, scale=0.5)
+    assert maps.shape == (MAPS, 30, 40)
+    assert np.unravel_index(maps[0].argmax(), (30, 40)) in {(7, 12), (7, 11), (6, 12), (7, 13)}
+    assert np.unravel_index(maps[3].argmax(), (30, 40)) == (2, 2)
+    assert maps[2].min() > 0
+    assert not maps[4].any()
+    assert not maps[5].any()
+
+
+def test_a_click_in_the_middle_of_a_cell_is_one_there() -> None:
+    maps = render_prompts(points((4 * 5 + 2, 4 * 3 + 2)), labels(1), None, None, 10, 12, 1.0)
+    assert maps[0, 3, 5] == pytest.approx(1.0)
+    assert maps[0, 3, 6] == pytest.approx(maps[0, 2, 5])
+    assert maps[2, 3, 6] == pytest.approx(np.exp(-1 / 8))
+
+
+def test_clicks_on_the_far_border_are_kept() -> None:
+    maps = render_prompts(points((48, 40)), labels(1), None, None, 10, 12, 1.0)
+    assert maps[0, 9, 11] > 0.9
+
+
+def test_a_box_is_covered_by_area() -> None:
+    maps = render_prompts(NO_POINTS, NO_LABELS, (4, 8, 14, 20), None, 10, 12, 1.0)
+    assert maps[4].sum() * 16 == pytest.approx((14 - 4) * (20 - 8))
+    assert maps[4, 2, 3] == pytest.approx(0.5)
+    assert not maps[:4].any()
+
+
+def test_an_earlier_mask_is_squashed_and_resized() -> None:
+    logits = np.full((20, 24), 50.0, np.float32)
+    logits[:, 12:] = -50
+    maps = render_prompts(NO_POINTS, NO_LABELS, None, logits, 10, 12, 1.0)
+    assert maps[5, 0, 0] == pytest.approx(1)
+    assert maps[5, 9, 11] == pytest.approx(-1)
+
+
+def test_points_and_labels_must_match() -> None:
+    with pytest.raises(ValueError, match="2 points but 1 labels"):
+        render_prompts(points((1, 1), (2, 2)), labels(1), None, None, 10, 12, 1.0)

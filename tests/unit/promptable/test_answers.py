@@ -1,0 +1,125 @@
+"""Promptable answers in every format."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from shared.calls import Effect
+from shared.errors import ImageNotFound, InvalidOption
+from shared.imaging.png import read_mask_png
+from shared.imaging.rle import decode as decode_rle
+from shared.schemas.answers import PromptableAnswer
+from shared.store.keys import image_id
+from shared.types import Prompt
+from tests.unit.promptable.conftest import Service, click
+from tests.unit.promptable.intensity import png, stripes
+
+IMAGE = png(stripes())
+MIDDLE = np.zeros((30, 60), dtype=bool)
+MIDDLE[:, 20:40] = True
+
+
+@pytest.mark.parametrize("form", ["rle", "polygon", "png"])
+async def test_the_body_is_as_documented(service: Service, form: Any) -> None:
+    body = await service.ask(IMAGE, click(30, 10), format=form, return_logits=True)
+    PromptableAnswer.model_validate(body)
+
+
+async def test_logits_go_back(service: Service) -> None:
+    body = await service.ask(IMAGE, click(30, 10), return_logits=True, multimask=False)
+    logits = body["results"][0]["masks"][0]["logits"]
+    assert (logits["shape"], logits["dtype"]) == ([30, 60], "float16")
+    values = np.frombuffer(base64.b64decode(logits["data"]), "<f2").reshape(logits["shape"])
+    assert np.array_equal(values > 0, MIDDLE)
+    again = await service.ask(IMAGE, Prompt(mask=values.astype(np.float32)))
+    assert len(again["results"][0]["masks"]) == 1
+
+
+async def test_polygons(service: Service) -> None:
+    body = await service.ask(IMAGE, click(30, 10), format="polygon", multimask=False)
+    mask = body["results"][0]["masks"][0]
+    assert "rle" not in mask
+    ring = mask["polygons"][0][0]
+    assert {tuple(point) for point in ring} == {(20, 0), (40, 0), (40, 30), (20, 30)}
+
+
+async def test_png_of_each_mask(service: Service) -> None:
+    body = await service.ask(IMAGE, click(30, 10), format="png", multimask=False)
+    mask = body["results"][0]["masks"][0]
+    assert np.array_equal(read_mask_png(base64.b64decode(mask["png"])), MIDDLE)
+
+
+async def test_coco_results(service: Service) -> None:
+    answer = await service.answer(IMAGE, click(30, 10), Prompt(box=(0, 0, 8, 8)), format="coco")
+    results = orjson.loads(answer.body)
+    assert [result["prompt"] for result in results] == [0, 0, 0, 1]
+    last = results[-1]
+    assert decode_rle(last["segmentation"]).sum() == 600
+    assert (last["bbox"], last["score"], last["image_id"]) == ([0, 0, 20, 30], 0.7, 0)
+
+
+async def test_geojson(service: Service) -> None:
+    answer = await service.answer(IMAGE, click(30, 10), click(1, 1), format="geojson", multimask=False)
+    assert answer.media_type == "application/geo+json"
+    body = await service.ask(IMAGE, click(30, 10), click(1, 1), format="geojson", multimask=False)
+    assert [feature["properties"]["prompt"] for feature in body["features"]] == [0, 1]
+    assert body["features"][0]["geometry"]["type"] == "MultiPolygon"
+
+
+async def test_npz(service: Service) -> None:
+    answer = await service.answer(IMAGE, click(30, 10), Prompt(box=(0, 0, 8, 8)), format="npz", return_logits=True)
+    arrays = np.load(io.BytesIO(answer.body), allow_pickle=False)
+    assert arrays["masks"].shape == (4, 30, 60)
+    assert arrays["prompts"].tolist() == [0, 0, 0, 1]
+    assert arrays["logits"].shape == (4, 30, 60)
+    assert np.array_equal(arrays["masks"][1], MIDDLE)
+
+
+async def test_overlay_changes_the_mask_and_nothing_far_from_it(service: Service) -> None:
+    answer = await service.answer(IMAGE, click(50, 10), format="overlay", multimask=False)
+    assert answer.media_type == "image/png"
+    drawn = np.asarray(Image.open(io.BytesIO(answer.body)))
+    assert drawn.shape == (30, 60, 3)
+    assert np.array_equal(drawn[:, :15], stripes()[:, :15])
+    assert (drawn[20:, 45:] != stripes()[20:, 45:]).any(axis=2).all()
+
+
+async def test_overlay_of_a_stored_image(service: Service) -> None:
+    await service.embed(IMAGE)
+    with pytest.raises(ImageNotFound):
+        await service.answer(None, click(50, 10), format="overlay", identifier=image_id(IMAGE))
+    await service.images.put("a", IMAGE, 60, 30)
+    answer = await service.answer(None, click(50, 10), format="overlay", identifier=image_id(IMAGE))
+    assert answer.body.startswith(b"\x89PNG")
+
+
+async def test_a_format_of_other_tasks_is_refused(service: Service) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        await service.answer(IMAGE, click(50, 10), format="label_map")
+    assert caught.value.details[0].field == "format"
+
+
+async def test_pictures_of_too_many_masks_are_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.promptable.answers.MAX_MASK_PIXELS", 30 * 60 * 4)
+    await service.answer(IMAGE, click(50, 10), click(5, 5, label=0), format="npz")
+    with pytest.raises(InvalidOption, match="npz"):
+        await service.answer(IMAGE, click(50, 10), click(5, 5), format="npz")
+
+
+async def test_the_best_mask_of_each_prompt_is_cut_out(service: Service) -> None:
+    one = await service.answer(IMAGE, click(50, 10), format="cutout", multimask=False)
+    rgba = np.asarray(Image.open(io.BytesIO(one.body)))
+    assert rgba[10, 50, 3] == 255
+    assert rgba[10, 10, 3] == 0
+    both = await service.answer(IMAGE, click(50, 10), click(10, 10), format="cutout", multimask=False)
+    assert both.media_type == "application/zip"
+    effect = Effect(background=(250, 0, 250))
+    shown = await service.answer(IMAGE, click(50, 10), format="replace", multimask=False, effect=effect)
+    assert np.asarray(Image.open(io.BytesIO(shown.body)))[10, 10].tolist() == [250, 0, 250]

@@ -1,0 +1,59 @@
+"""A card and its arguments become services that answer, without Ray."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from shared.calls import Caller, DenseCall
+from shared.catalog.catalog import CardError
+from shared.serving.args import ServiceArgs
+from shared.serving.assembly import assemble_dense, load_card
+from shared.settings import Settings
+from shared.telemetry.recording import RecordingSink
+from tests.integration.trivial.platform import HERE, grey
+
+SETTINGS = Settings(card_dirs=(HERE / "cards",))
+
+
+def args(model: str = "bright", **more: object) -> ServiceArgs:
+    return ServiceArgs.model_validate({"model": model, "tasks": ("semantic",), **more})
+
+
+async def test_the_services_of_a_card_answer_and_say_what_they_are() -> None:
+    sink = RecordingSink()
+    assembly = assemble_dense(args(), SETTINGS, sink)
+    info = assembly.loaded.info
+    assert (info.name, info.tasks, info.default_for, info.engine) == ("bright", ("semantic",), ("semantic",), "numpy")
+    call = DenseCall("semantic", grey(200), Caller("public", "r1", time.time() + 60))
+    answer = await assembly.services["semantic"].segment(call)
+    assert b'"request_id":"r1"' in answer.body
+    assert sink.values("segserve_batch_size", model="bright", role="semantic") == [1]
+    assert len(sink.values("segserve_model_load_seconds", model="bright", role="semantic")) == 1
+
+
+async def test_live_caps_reach_the_batchers() -> None:
+    loaded = load_card(args(), ("semantic",), SETTINGS, RecordingSink())
+    loaded.reconfigure(args().live({"max_batch": 7, "max_queue": 3, "max_wait_ms": 20, "max_pixels": 9}))
+    caps = loaded.batchers["semantic"].caps
+    assert (caps.max_batch, caps.max_queue, caps.max_wait_s, caps.max_cost) == (7, 3, 0.02, 9)
+
+
+def test_a_model_that_does_not_warm_does_not_start() -> None:
+    with pytest.raises(ArithmeticError, match="broken on purpose"):
+        assemble_dense(args("broken"), SETTINGS, RecordingSink())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"),
+    [
+        (args("nothing"), CardError, "no card named nothing"),
+        (args("bright@2"), CardError, "version 1, not 2"),
+        (args(tasks=("panoptic",)), ValueError, "has semantic, not panoptic"),
+        (args(tasks=("promptable",)), ValueError, "dense tasks are"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(wrong: ServiceArgs, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        assemble_dense(wrong, SETTINGS, RecordingSink())
