@@ -40,7 +40,14 @@ def started() -> Iterator[Callable[..., Platform]]:
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    return not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return all(map(ended, processes))
+
+
+def ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def refuses(address: tuple[str, int]) -> bool:
