@@ -8,6 +8,8 @@ OUT ?= runs
 PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTEST := $(BIN)/python -m pytest
+# What starts real processes is tried once more when it fails, and the summary names it with its first failure.
+ONCE_MORE := --reruns 1 --reruns-delay 5 --rerun-show-tracebacks -raR
 
 .PHONY: help serve test check format unit contract integration e2e chaos load bench measure footprint promptable-bench picture evaluate train constraints clean
 
@@ -64,10 +66,10 @@ contract: $(VENV)/.full ## Every model card
 	$(PYTEST) tests/contract
 
 integration: $(VENV)/.full ## Real Ray, real Valkey
-	$(PYTEST) tests/integration
+	$(PYTEST) $(ONCE_MORE) tests/integration
 
 e2e: $(VENV)/.full ## The platform over HTTP
-	$(PYTEST) tests/e2e
+	$(PYTEST) $(ONCE_MORE) tests/e2e
 
 chaos: $(VENV)/.full ## Faults injected into the running platform
 	$(PYTEST) tests/chaos
