@@ -47,8 +47,8 @@ def test_it_lands_in_the_last_bias(tmp_path: Path) -> None:
     logits, labels = sampled_logits(net, split, 1, 5)
     assert len(logits) == len(labels) > 0
     assert int(labels.max()) < VOID
-    before = predict_logits(net, split.photos)
+    before = predict_logits(net, split.photos, half=False)
     offsets = torch.tensor(balance(net, split, every=1))
     torch.testing.assert_close(
-        predict_logits(net, split.photos), before + offsets.view(1, -1, 1, 1), rtol=1e-3, atol=2e-3
+        predict_logits(net, split.photos, half=False), before + offsets.view(1, -1, 1, 1), rtol=1e-3, atol=2e-3
     )
