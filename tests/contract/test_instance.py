@@ -42,8 +42,15 @@ class TestInstance(Contract):
         ]
 
     def agree(self, one: InstanceOutput, other: InstanceOutput) -> bool:
-        pairs = [any(alike(each, candidate) for candidate in other.instances) for each in one.instances]
-        return abs(len(one.instances) - len(other.instances)) <= 1 and sum(pairs) >= len(pairs) - 1
+        """All but one instance are found again, and half of them or more with the same mask: random weights leave masks
+        so near the threshold that the last bit of f32 decides."""
+        found = [
+            [overlap(each, candidate) for candidate in other.instances if akin(each, candidate)]
+            for each in one.instances
+        ]
+        again, same_masks = sum(map(bool, found)), sum(max(overlaps, default=0) >= 0.99 for overlaps in found)
+        near = abs(len(one.instances) - len(other.instances)) <= 1
+        return near and again >= len(found) - 1 and same_masks >= len(found) / 2
 
     def test_something_is_found_and_limits_hold(self, card: Card, model: Model[DenseInput, InstanceOutput]) -> None:
         pixels = picture(64, 96, seed=7)
@@ -62,12 +69,19 @@ def key(instance: Instance) -> tuple[object, ...]:
     return instance.label_id, instance.score, instance.detection_box, region.box, region.bits.tobytes()
 
 
-def alike(one: Instance, other: Instance) -> bool:
-    """Same label, nearly the same score and mask."""
+def akin(one: Instance, other: Instance) -> bool:
+    """Same label, nearly the same score, and box where the network has boxes."""
     if one.label_id != other.label_id or abs(one.score - other.score) > 1e-2:
         return False
+    if one.detection_box is None or other.detection_box is None:
+        return one.detection_box is other.detection_box
+    return float(np.abs(np.subtract(one.detection_box, other.detection_box)).max()) < 1
+
+
+def overlap(one: Instance, other: Instance) -> float:
+    """IoU of the masks."""
     a, b = one.region.full(), other.region.full()
-    return bool((a & b).sum() >= 0.99 * (a | b).sum())
+    return float((a & b).sum() / (a | b).sum())
 
 
 def assert_tight(region: Region, size: tuple[int, int]) -> None:
