@@ -6,11 +6,13 @@ What must be in the environment before Ray is imported, and the arguments that i
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from shared.settings import inherited
@@ -54,6 +56,11 @@ LEAST_CPUS = 4
 """Bookings say where a replica may run, not how fast: a small machine must not refuse them."""
 
 
+NOT_GIVEN_AWAY = range(20_000, 30_000)
+"""Ports below those that Serve gives to gateways, and that a system gives to connections and to whoever asks for any:
+Ray opens hundreds while it starts, and the one that was free before may be among them."""
+
+
 LISTENS_EVERYWHERE = {
     "ray::ServeReplica": "gRPC between replicas; Ray binds it to [::] and refuses every call without the token",
 }
@@ -84,11 +91,12 @@ def url_of(host: str, port: int) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nothing uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nothing uses just now, and that no system gives away by itself before its user opens it."""
+    for port in random.sample(NOT_GIVEN_AWAY, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free port among 100 of {NOT_GIVEN_AWAY}")
 
 
 def run_folder(home: Path, port: int) -> Path:

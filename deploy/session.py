@@ -33,7 +33,7 @@ from shared.settings import settings
 if TYPE_CHECKING:
     from deploy.applications import Prepared
 
-GATEWAY_READY_WITHIN_S = 60.0
+GATEWAY_READY_WITHIN_S = 180.0
 """Longest that the gateway may take to find the applications that run."""
 
 

@@ -87,7 +87,7 @@ class EmbeddedValkey:
         """What `SEGSERVE_REDIS_URL` must be."""
         return f"unix://{quote(str(self.socket_path))}"
 
-    def start(self, timeout_s: float = 10.0) -> Self:
+    def start(self, timeout_s: float = 30.0) -> Self:
         """Start and wait until it answers. Raises `ValkeyError` with the server's own words when it does not."""
         if self._folder is not None:
             raise ValkeyError("The embedded store is running already.")

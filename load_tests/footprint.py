@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cluster import free_port
 from load_tests.measure import PNG
 from load_tests.pictures import drawn
 
@@ -77,13 +77,6 @@ def launched(home: Path, port: int, arguments: Sequence[str]) -> Iterator[psutil
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_ready(client: httpx.Client, launcher: psutil.Process) -> None:

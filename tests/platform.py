@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from pathlib import Path
 
 import httpx
 
+from deploy.cluster import free_port
 from tests.data import ROOT
 
-READY_WITHIN_S = 240.0
+READY_WITHIN_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,6 @@ class Platform:
     process: subprocess.Popen[bytes]
     home: Path
     log: Path
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def launch(home: Path, *arguments: str, **environment: str) -> Platform:
@@ -74,7 +67,7 @@ def stop(platform: Platform) -> None:
     """Ctrl-C, as a user would; the launcher must end by itself."""
     if platform.process.poll() is None:
         platform.process.send_signal(signal.SIGINT)
-    platform.process.wait(timeout=60)
+    platform.process.wait(timeout=120)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 STILL_S = 2 * METRICS_EVERY_S + CACHED_S
 """A page that has not moved for so long moves no more: every process has had its turn, be it late, since the last
 request, and the page was collected anew after that."""
-AT_REST_WITHIN_S = 120.0
+AT_REST_WITHIN_S = 240.0
 
 
 def samples(http: httpx.Client) -> Samples:

@@ -134,9 +134,7 @@ def test_a_killed_gateway_costs_no_request(quiet: Platform) -> None:
     with Load(quiet) as load:
         time.sleep(1)
         victim.send_signal(signal.SIGKILL)
-        assert eventually(
-            lambda: bool({each.pid for each in replicas(quiet, "gateway", "Gateway")} - {victim.pid}), 60
-        )
+        assert eventually(lambda: bool({each.pid for each in replicas(quiet, "gateway", "Gateway")} - {victim.pid}), 60)
         time.sleep(3)
     assert load.failures() == {}
     assert load.answers["200"] >= 4  # each caller was answered before, or by the next gateway

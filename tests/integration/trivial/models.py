@@ -1,7 +1,8 @@
 """Models that need no weights, for tests of what carries models: what they answer can be worked out by hand.
 
 A card's `network` says how long a forward pass takes, which grey levels (of the first pixel) make it fail or kill its
-process, and whether it gets through its warm-up.
+process, and whether it gets through its warm-up. While the file `HELD` lies in the platform's home no pass ends: a test
+that needs a busy model makes it so, for as long as it takes and on any machine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.protocols import LoadedModels, Model
+from shared.settings import settings
 from shared.types import (
     DecoderInput,
     DecoderOutput,
@@ -31,6 +33,7 @@ from shared.types import (
 
 SIDE = 64
 """Side of every embedding, and of the network's input as batch caps count it."""
+HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Pace:
     def forward(self, levels: Sequence[int]) -> None:
         """One forward pass over images of these grey levels."""
         time.sleep(self.delay_s)
+        while (settings().home / HELD).exists():
+            time.sleep(0.01)
         if self.kills_on in levels:
             os._exit(1)
         if self.fails_on in levels:
@@ -102,9 +107,10 @@ class MeanEncoder:
 
 @dataclass(frozen=True, slots=True)
 class WholeDecoder:
-    """Answers every prompt with the whole image; the score is the embedding's value over 255."""
+    """Answers every prompt with the whole image, at once; the score is the embedding's value over 255."""
 
     def predict(self, batch: Sequence[DecoderInput]) -> list[DecoderOutput]:
+        Pace().forward(())
         outputs = []
         for item in batch:
             region = Region.from_mask(np.ones(item.embedding.size, dtype=np.bool_))
