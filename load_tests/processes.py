@@ -62,7 +62,7 @@ class Server:
 
     def tree(self) -> list[psutil.Process]:
         """The server's first process and all below it that still run, the first one first."""
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             return [self._root, *self._root.children(recursive=True)]
         return []
 
@@ -107,7 +107,7 @@ class Server:
         """CPU seconds of every process, user and system."""
         found = {}
         for process in self.tree():
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):
                 times = process.cpu_times()
                 found[process.pid, process.create_time()] = times.user + times.system
         return found
@@ -116,7 +116,7 @@ class Server:
         """Proportional memory of the whole tree: pages that several processes share are counted once."""
         total = 0
         for process in self.tree():
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            with suppress(psutil.Error):
                 total += process.memory_full_info().pss
         return total
 
@@ -131,7 +131,7 @@ class Server:
     @staticmethod
     def _signal(number: int, processes: Sequence[psutil.Process]) -> None:
         for process in processes:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):
                 process.send_signal(number)
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,12 +25,7 @@ from shared.serving.nodes import metrics_endpoints
 from shared.serving.sink import RaySink
 
 MAX_BATCH = 8
-
-
-def double(batch: Sequence[int]) -> list[int]:
-    """The model: slow enough that calls pile up."""
-    time.sleep(0.02)
-    return [2 * item for item in batch]
+PASS_S = 0.02
 
 
 class Tiny:
@@ -37,8 +33,10 @@ class Tiny:
 
     def __init__(self, sink: RaySink) -> None:
         sink.gauge("segserve_build_info", 1, version="test", python="3")
+        self._missing = 0
+        self._all_here = threading.Event()
         self._batcher = Batcher(
-            double,
+            self._double,
             max_batch=MAX_BATCH,
             max_cost=1000,
             max_queue=200,
@@ -48,8 +46,22 @@ class Tiny:
             role="semantic",
         )
 
+    def _double(self, batch: Sequence[int]) -> list[int]:
+        """The model: its passes end when every expected call is here, so that the calls pile up on any machine."""
+        self._all_here.wait()
+        time.sleep(PASS_S)
+        return [2 * item for item in batch]
+
+    async def expect(self, calls: int) -> None:
+        """So many calls will come."""
+        self._missing = calls
+        self._all_here.clear()
+
     async def predict(self, item: int) -> int:
         """Twice the number."""
+        self._missing -= 1
+        if not self._missing:
+            self._all_here.set()
         return await self._batcher.submit(item)
 
     async def endpoints(self) -> list[str]:
@@ -61,6 +73,7 @@ async def answer(line: str, handle: Any) -> object:
     """What one line asks for."""
     command, _, argument = line.strip().partition(" ")
     if command == "send":
+        await handle.expect.remote(int(argument))
         return await asyncio.gather(*(handle.predict.remote(item) for item in range(int(argument))))
     return await handle.endpoints.remote()
 

@@ -22,9 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy import cluster
 from services.gateway.metrics_page import ClusterPage
+from tests.integration.metrics_node import MAX_BATCH, PASS_S
 
 ROOT = Path(__file__).parents[2]
 CALLS = 64
+STILL_S = 5.0
+"""A page that has not moved for so many turns of every process has all that was counted."""
 WHERE = {"application": "tiny", "deployment": "Tiny", "model": "tiny", "role": "semantic"}
 
 pytestmark = pytest.mark.integration
@@ -49,7 +52,7 @@ class Node:
         for line in self._process.stdout:
             if line.startswith(('"', "[")):
                 return json.loads(line)
-        raise RuntimeError(f"the node ended with {self._process.wait(10)}")
+        raise RuntimeError(f"the node ended with {self._process.wait(60)}")
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +122,20 @@ def one(page: str, name: str, **labels: str) -> float:
     return value
 
 
-async def settled(page: ClusterPage, within_s: float = 30.0) -> str:
-    """The page once every call is on it: Ray reports every second here, each process when its turn comes."""
-    deadline = time.monotonic() + within_s
+async def settled(page: ClusterPage, within_s: float = 120.0) -> str:
+    """The page once every call is on it and it moves no more: Ray reports every second here, each process when its turn
+    comes, and Serve sets some gauges of its own every ten seconds only."""
+    deadline, since, text = time.monotonic() + within_s, time.monotonic(), ""
     while time.monotonic() < deadline:
-        text = (await page.render()).decode()
+        now = (await page.render()).decode()
+        if now != text:
+            text, since = now, time.monotonic()
         seen = samples(text, "ray_segserve_queue_seconds_count"), samples(text, "ray_segserve_batch_items_total")
-        if all(found and found[0][1] >= CALLS for found in seen):
-            await asyncio.sleep(2.5)
-            return (await page.render()).decode()
+        counted = all(found and found[0][1] >= CALLS for found in seen)
+        if counted and samples(text, "ray_serve_deployment_status") and time.monotonic() - since > STILL_S:
+            return text
         await asyncio.sleep(0.25)
-    raise TimeoutError(f"not on the page within {within_s} s")
+    raise TimeoutError(f"not on the page within {within_s} s, or it still moves:\n{text}")
 
 
 async def test_concurrent_calls_were_batched_and_the_page_says_so(endpoints: list[str]) -> None:
@@ -139,10 +145,10 @@ async def test_concurrent_calls_were_batched_and_the_page_says_so(endpoints: lis
     batches = one(text, "ray_segserve_batch_size_count", **WHERE)
     assert one(text, "ray_segserve_batch_items_total", **WHERE) == CALLS
     assert one(text, "ray_segserve_queue_seconds_count", **WHERE) == CALLS
-    assert 4 < CALLS / batches <= 8
+    assert CALLS / MAX_BATCH <= batches <= 1 + CALLS / MAX_BATCH, "one began with what came first, the others were full"
     assert one(text, "ray_segserve_batch_size_sum", **WHERE) == CALLS, "Ray's estimate, exact by our choice of buckets"
     assert one(text, "ray_segserve_batch_size_bucket", **WHERE, le="8.5") == batches
-    assert one(text, "ray_segserve_batch_busy_seconds_total", **WHERE) > batches * 0.02
+    assert one(text, "ray_segserve_batch_busy_seconds_total", **WHERE) > batches * PASS_S
     assert one(text, "ray_segserve_queue_depth", **WHERE) == 0
     assert one(text, "ray_segserve_build_info", application="tiny") == 1
     assert one(text, "ray_segserve_in_flight_requests") == 3
@@ -173,12 +179,12 @@ async def test_the_agent_names_counters_once_and_says_which_replica(endpoints: l
 
 @contextmanager
 def prometheus(endpoints: Sequence[str], folder: Path) -> Iterator[str]:
-    """A real server with the project's own configuration, scraping these pages every second; its URL."""
+    """A real server with the project's own configuration, scraping these pages every two seconds; its URL."""
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("no prometheus binary on the PATH (Debian: apt-get install prometheus)")
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": "2s", "evaluation_interval": "2s"}
     config["rule_files"] = [str(ROOT / "deploy/prometheus/rules/*.yml")]
     targets = [endpoint.removeprefix("http://").removesuffix("/metrics") for endpoint in endpoints]
     (folder / "targets.json").write_text(json.dumps([{"labels": {"job": "ray"}, "targets": targets}]))
@@ -196,7 +202,7 @@ def prometheus(endpoints: Sequence[str], folder: Path) -> Iterator[str]:
             yield f"http://{address}"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 async def query(client: httpx.AsyncClient, url: str, expression: str) -> list[float]:
@@ -209,13 +215,13 @@ async def query(client: httpx.AsyncClient, url: str, expression: str) -> list[fl
     return [float(result["value"][1]) for result in answer.json()["data"]["result"]]
 
 
-async def scraped(client: httpx.AsyncClient, url: str, within_s: int = 30) -> None:
-    """Return when the server has read the node."""
+async def says(client: httpx.AsyncClient, url: str, expression: str, value: float, within_s: int = 120) -> bool:
+    """Whether the server comes to say this value, and only this: it starts, and a busy machine may cost it a scrape."""
     for _ in range(2 * within_s):
-        if await query(client, url, "ray_segserve_batch_items_total"):
-            return
+        if await query(client, url, expression) == [value]:
+            return True
         await asyncio.sleep(0.5)
-    raise TimeoutError(f"nothing scraped within {within_s} s")
+    return False
 
 
 async def test_a_real_prometheus_reads_the_same_numbers(endpoints: list[str], tmp_path: Path) -> None:
@@ -230,6 +236,5 @@ async def test_a_real_prometheus_reads_the_same_numbers(endpoints: list[str], tm
     }
     with prometheus(endpoints, tmp_path) as url:
         async with httpx.AsyncClient(trust_env=False) as client:
-            await scraped(client, url)
             for expression, value in expected.items():
-                assert await query(client, url, expression) == [value], expression
+                assert await says(client, url, expression, value), expression

@@ -16,7 +16,7 @@ import pytest
 
 from tests.data import ROOT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 ROUTES = ("/v1/semantic", "/v1/instance", "/v1/panoptic", "/v1/promptable", "/v1/images")
 
 
@@ -72,7 +72,7 @@ def locust(url: str, throughput: float) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

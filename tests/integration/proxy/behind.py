@@ -15,9 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-EVENTS = 4
-PAUSE_S = 0.4
-"""Between two events, and before each answer of the WebSocket."""
+EVENTS = 5
 
 
 async def length(request: Request) -> Response:
@@ -32,21 +30,29 @@ async def refused(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """Server-sent events with pauses."""
+    """Server-sent events: each but the first after a `POST /next`."""
+    waiting: asyncio.Queue[None] = asyncio.Queue()
+    request.app.state.waiting = waiting
 
     async def each() -> AsyncIterator[str]:
         for index in range(EVENTS):
+            if index:
+                await waiting.get()
             yield f"data: {index}\n\n"
-            await asyncio.sleep(PAUSE_S)
 
     return StreamingResponse(each(), media_type="text/event-stream")
 
 
+async def go_on(request: Request) -> Response:
+    """Lets the next event come."""
+    request.app.state.waiting.put_nowait(None)
+    return PlainTextResponse("")
+
+
 async def echo(socket: WebSocket) -> None:
-    """Each message back, after a pause."""
+    """Each message back."""
     await socket.accept()
     async for message in socket.iter_text():
-        await asyncio.sleep(PAUSE_S)
         await socket.send_text(message)
 
 
@@ -60,6 +66,7 @@ APP = Starlette(
         Route("/v1/jobs", length, methods=["POST"]),
         Route("/refused/{status}", refused, methods=["GET", "POST"]),
         Route("/events", events),
+        Route("/next", go_on, methods=["POST"]),
         WebSocketRoute("/echo", echo),
         Route("/-/healthz", healthy),
     ]

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,7 @@ from websockets.sync.client import connect
 
 from deploy.haproxy import REQUEST_WITHIN_S, RETRY_AFTER_S
 from deploy.transport import BUFFER_BYTES, haproxy_binary, write_wrapper
-from tests.integration.proxy.behind import EVENTS, PAUSE_S, application, misbehaving
+from tests.integration.proxy.behind import EVENTS, application, misbehaving
 from tests.integration.proxy.haproxy import Proxy, proxy
 from tests.integration.trivial.listening import listeners
 from tests.integration.trivial.platform import Load
@@ -34,6 +33,8 @@ pytestmark = [
 MIB = 2**20
 PATIENCE_S = 30
 """A machine may be slow where silence is not what is tested."""
+SILENCE_S, PAUSE_S = 3, 1.0
+"""The longest silence where it is tested, and a caller's pause between two events: far shorter, and longer together."""
 IDENTIFIER = {"X-Request-ID": "caller.1"}
 
 
@@ -52,8 +53,8 @@ def before_app(folder: Path) -> Iterator[Proxy]:
 
 @pytest.fixture
 def impatient(folder: Path) -> Iterator[Proxy]:
-    """One that waits for no silence longer than a second."""
-    with application() as number, proxy(folder, [number], 1) as found:
+    """One that waits for no silence longer than `SILENCE_S`."""
+    with application() as number, proxy(folder, [number], SILENCE_S) as found:
         yield found
 
 
@@ -96,25 +97,27 @@ def test_a_refusal_from_behind_arrives_as_sent(before_app: Proxy, status: int) -
 
 
 def test_events_arrive_one_by_one_and_a_stream_may_outlast_the_limit_of_silence(impatient: Proxy) -> None:
-    assert impatient.silence_s < EVENTS * PAUSE_S
-    with impatient.client() as client, client.stream("GET", "/events") as answer:
-        times = [(time.monotonic(), line) for line in answer.iter_lines() if line]
-    assert [line for _, line in times] == [f"data: {index}" for index in range(EVENTS)]
-    gaps = [after - before for (before, _), (after, _) in pairwise(times)]
-    assert min(gaps) > PAUSE_S / 2
+    assert SILENCE_S < (EVENTS - 1) * PAUSE_S
+    lines = []
+    with impatient.client() as client, client.stream("GET", "/events") as answer, impatient.client() as other:
+        for line in filter(None, answer.iter_lines()):
+            lines.append(line)
+            time.sleep(PAUSE_S)
+            other.post("/next")  # the next one is not made before this one is here
+    assert lines == [f"data: {index}" for index in range(EVENTS)]
 
 
 def test_a_websocket_passes_and_may_be_silent_longer_than_a_request(impatient: Proxy) -> None:
     with connect(impatient.url.replace("http", "ws") + "/echo", proxy=None) as websocket:
         websocket.send("first")
-        assert websocket.recv(timeout=5) == "first"
-        time.sleep(impatient.silence_s + 0.5)
+        assert websocket.recv(timeout=60) == "first"
+        time.sleep(SILENCE_S + 1)
         websocket.send("second")
-        assert websocket.recv(timeout=5) == "second"
+        assert websocket.recv(timeout=60) == "second"
 
 
 def test_a_gateway_that_is_away_is_503_and_one_that_says_nothing_504(folder: Path) -> None:
-    with misbehaving(cuts=False) as silent, proxy(folder, [silent], 1) as found, found.client() as client:
+    with misbehaving(cuts=False) as silent, proxy(folder, [silent], SILENCE_S) as found, found.client() as client:
         told(client.post("/v1/semantic", content=b"x", headers=IDENTIFIER), 504, "deadline_exceeded")
     with proxy(folder, [found.port], PATIENCE_S) as away, away.client() as client:  # nobody is there any more
         answer = client.post("/v1/semantic", content=b"x", headers=IDENTIFIER)
@@ -147,7 +150,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(folder: Path) -> None:
         assert f"timeout http-request {REQUEST_WITHIN_S}s" in text
         found.path.write_text(text.replace(f"http-request {REQUEST_WITHIN_S}s", "http-request 1s"))
         found.start("-sf", str(found.processes[-1].pid), "-x", str(found.admin))
-        with socket.create_connection(("127.0.0.1", found.port), timeout=5) as caller:
+        with socket.create_connection(("127.0.0.1", found.port), timeout=60) as caller:
             caller.sendall(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
             head, _, body = caller.makefile("rb").read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 504 ")
@@ -158,14 +161,13 @@ def test_a_reload_and_a_start_beside_a_living_one_cost_no_request(folder: Path) 
     with application() as number, proxy(folder, [number], PATIENCE_S) as found:
         with Load(found, lambda client: client.post("/length", content=b"x" * 1000)) as load:
             for reloads in (False, True, False):
-                time.sleep(0.3)
+                assert load.goes_on()
                 found.configure([number])
                 found.start(*(("-sf", str(found.processes[-1].pid), "-x", str(found.admin)) if reloads else ()))
-                time.sleep(0.3)
+                assert load.goes_on()
         assert load.failures() == {}
-        assert load.answers["200"] > 50
         *old, _ = found.processes
-        assert [process.wait(timeout=20) for process in old] == [0, 0, 0]
+        assert [process.wait(timeout=120) for process in old] == [0, 0, 0]
 
 
 def test_what_is_not_understood_is_not_opened(folder: Path) -> None:
@@ -173,6 +175,6 @@ def test_what_is_not_understood_is_not_opened(folder: Path) -> None:
     found.configure([])
     found.path.write_text(found.path.read_text() + "frontend new\n    bind *:9999\n")
     wrapper = write_wrapper(folder, haproxy_binary(), "127.0.0.1", found.port)
-    done = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "frontend new" in done.stderr

@@ -30,7 +30,9 @@ def by_hand(server: EmbeddedValkey) -> Iterator[redis.Redis]:
 @pytest.fixture
 def settings(server: EmbeddedValkey, by_hand: redis.Redis) -> Settings:
     """Settings of a process that uses the store."""
-    return Settings.model_validate({"redis_url": server.url, "image_ttl_s": 60, "embedding_ttl_s": 120})
+    return Settings.model_validate(
+        {"redis_url": server.url, "redis_timeout_s": 10, "image_ttl_s": 60, "embedding_ttl_s": 120}
+    )
 
 
 @pytest.fixture

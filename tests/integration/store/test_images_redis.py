@@ -40,11 +40,13 @@ async def test_another_process_sees_it_at_once(stores: Stores, elsewhere: Stores
 
 
 async def test_a_crowd_on_a_busy_loop_is_no_silent_store(settings: Settings, elsewhere: Stores) -> None:
+    limited = settings.model_copy(update={"redis_timeout_s": 1.0})
+
     def hold() -> None:
-        time.sleep(settings.redis_timeout_s)
+        time.sleep(limited.redis_timeout_s)
 
     await elsewhere.images.put("t", PICTURE, 640, 480)
-    opened = open_stores(settings, RecordingSink())
+    opened = open_stores(limited, RecordingSink())
     crowd = [asyncio.create_task(opened.images.get("t", ID)) for _ in range(4 * CONCURRENT_CALLS)]
     for _ in range(STEPS - 1):
         await asyncio.sleep(0)

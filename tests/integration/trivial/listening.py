@@ -8,7 +8,7 @@ import grpc  # type: ignore[import-untyped]
 import psutil
 
 from deploy.cluster import LISTENS_EVERYWHERE
-from tests.integration.trivial.platform import port, tree
+from tests.integration.trivial.platform import WITHIN_S, port, title, tree
 from tests.platform import Platform
 
 
@@ -29,7 +29,7 @@ def ask_replica(at: int, token: str | None) -> grpc.StatusCode:
         handle_request = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         metadata = [("authorization", f"Bearer {token}")] if token else []
         try:
-            handle_request(b"", timeout=10, metadata=metadata)
+            handle_request(b"", timeout=WITHIN_S, metadata=metadata)
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()
             return code
@@ -42,14 +42,14 @@ def check_listeners(platform: Platform) -> None:
     opened = 0
     for process in tree(platform):
         try:
-            title, found = " ".join(process.cmdline()), listeners(process)
-        except psutil.NoSuchProcess:
-            continue  # a HAProxy that was replaced
+            name, found = title(process), listeners(process)
+        except psutil.Error:
+            continue  # it has ended, or is just ending and shows nothing of itself
         for ip, number in found:
             if is_loopback(ip):
                 continue
             opened += 1
-            assert any(title.startswith(known) for known in LISTENS_EVERYWHERE), f"{title} listens on {ip}:{number}"
+            assert any(name.startswith(known) for known in LISTENS_EVERYWHERE), f"{name} listens on {ip}:{number}"
             assert ask_replica(number, None) == grpc.StatusCode.UNAUTHENTICATED
             assert ask_replica(number, "0" * 64) == grpc.StatusCode.UNAUTHENTICATED
             assert ask_replica(number, token) != grpc.StatusCode.UNAUTHENTICATED
