@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
@@ -63,23 +64,25 @@ class ClusterPage:
         *,
         cached_s: float = CACHED_S,
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
     ):
         self._endpoints = endpoints
         self._cached_s = cached_s
+        self._clock = clock
         self._client = httpx.AsyncClient(timeout=timeout_s, trust_env=False, transport=transport)
         self._known: dict[str, Families] = {}
         self._up: dict[str, bool] = {}
         self._page = b""
-        self._fresh_until = 0.0
+        self._fresh_until = -math.inf
         self._collecting = asyncio.Lock()
 
     async def render(self) -> bytes:
         """The page, collected anew when it is older than `cached_s`; callers at the same time share one collection."""
         async with self._collecting:
-            if time.monotonic() >= self._fresh_until:
+            if self._clock() >= self._fresh_until:
                 self._page = await self._collect()
-                self._fresh_until = time.monotonic() + self._cached_s
+                self._fresh_until = self._clock() + self._cached_s
             return self._page
 
     async def close(self) -> None:

@@ -58,7 +58,7 @@ def supervised(program: str, tmp_path: Path) -> tuple[subprocess.Popen[bytes], l
     return parent, processes
 
 
-def eventually(check: Callable[[], bool], within_s: float = 20) -> bool:
+def eventually(check: Callable[[], bool], within_s: float = 60) -> bool:
     until = time.monotonic() + within_s
     while not (done := check()) and time.monotonic() < until:
         time.sleep(0.05)
@@ -76,13 +76,13 @@ def gone(process: psutil.Process) -> bool:
 def test_a_signal_ends_all_and_is_a_success(tmp_path: Path, number: signal.Signals) -> None:
     parent, processes = supervised(OBEDIENT, tmp_path)
     parent.send_signal(number)
-    assert parent.wait(20) == 0
+    assert parent.wait(60) == 0
     assert all(gone(process) for process in processes)
 
 
 def test_the_childs_end_ends_the_rest_and_its_status_is_ours(tmp_path: Path) -> None:
     parent, processes = supervised(ENDING, tmp_path)
-    assert parent.wait(20) == 3
+    assert parent.wait(60) == 3
     assert all(gone(process) for process in processes)
 
 
@@ -92,5 +92,5 @@ def test_a_kill_leaves_nothing(tmp_path: Path, victim: str) -> None:
     parent, processes = supervised(SESSION, tmp_path)
     assert len(processes) == 3
     (parent if victim == "supervisor" else processes[0]).kill()
-    parent.wait(20)
+    parent.wait(60)
     assert eventually(lambda: all(gone(process) for process in processes))

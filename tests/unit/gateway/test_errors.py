@@ -78,12 +78,12 @@ async def test_a_request_past_its_deadline_is_told_and_its_work_cancelled() -> N
 
     async def hang(call: DenseCall) -> None:
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(1000)
         finally:
             cancelled.set()
 
     async with running(
-        Brightness(info("threshold", "semantic"), hang), settings=Settings(request_timeout_s=0.2)
+        Brightness(info("threshold", "semantic"), hang), settings=Settings(request_timeout_s=2)
     ) as gateway:
         response = await post(gateway)
         assert response.status_code == 504

@@ -11,6 +11,7 @@ import pytest
 
 from services.gateway.metrics_page import ClusterPage, ProcessPage
 from shared.telemetry.prometheus import PrometheusSink
+from tests.unit.store.clock import Clock
 
 FIRST, SECOND = "http://10.0.0.1:8080/metrics", "http://10.0.0.2:8080/metrics"
 GARBLED = 'ray_segserve_rejections_total{reason="server"} many'
@@ -25,6 +26,7 @@ class Nodes:
         self.down: dict[str, httpx.Response | Exception] = {}
         self.calls: list[str] = []
         self.listing: Exception | None = None
+        self.clock = Clock()
 
     async def endpoints(self) -> Sequence[str]:
         """The list of pages."""
@@ -44,7 +46,8 @@ class Nodes:
     @asynccontextmanager
     async def page(self, cached_s: float = 0.0) -> AsyncIterator[ClusterPage]:
         """A page over these nodes."""
-        page = ClusterPage(self.endpoints, cached_s=cached_s, transport=httpx.MockTransport(self.answer))
+        transport = httpx.MockTransport(self.answer)
+        page = ClusterPage(self.endpoints, cached_s=cached_s, clock=self.clock, transport=transport)
         yield page
         await page.close()
 
@@ -78,14 +81,14 @@ async def test_the_cluster_adds_up() -> None:
 async def test_a_page_is_kept_for_a_while_and_equal_when_idle() -> None:
     nodes = Nodes()
     nodes.reject(1)
-    async with nodes.page(cached_s=0.05) as page:
+    async with nodes.page(cached_s=5) as page:
         first = await page.render()
         nodes.reject(1)
         assert await page.render() == first
         assert len(nodes.calls) == 2
-        await asyncio.sleep(0.06)
+        nodes.clock.pass_(5)
         second = await page.render()
-        await asyncio.sleep(0.06)
+        nodes.clock.pass_(5)
         assert rejections(second) == 4
         assert await page.render() == second
 

@@ -62,7 +62,7 @@ async def test_a_caller_who_leaves_has_its_work_cancelled_and_is_counted() -> No
     async def hang(call: DenseCall) -> None:
         begun.set()
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(1000)
         finally:
             cancelled.set()
 
@@ -73,7 +73,7 @@ async def test_a_caller_who_leaves_has_its_work_cancelled_and_is_counted() -> No
         request = asyncio.create_task(server.run(gateway.app))
         await begun.wait()
         server.leave()
-        await asyncio.wait_for(request, 5)
+        await asyncio.wait_for(request, 60)
         assert cancelled.is_set()
         assert gateway.sink.total("segserve_client_gone_total", route=SEMANTIC) == 1
         assert gateway.sink.total("segserve_requests_total", status="499") == 1
@@ -94,7 +94,7 @@ async def test_a_server_that_cancels_the_request_is_heard() -> None:
 
     async def hang(call: DenseCall) -> None:
         begun.set()
-        await asyncio.sleep(30)
+        await asyncio.sleep(1000)
 
     async with running(Brightness(info("threshold", "semantic"), hang)) as gateway:
         request = asyncio.create_task(Server(PNG).run(gateway.app))

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.doorway import Doorway
 from services.gateway.replay import Replay
+from tests.unit.serving.held import skip
 
 
 class Gateways:
@@ -36,7 +37,7 @@ class Gateways:
 
 
 async def ask(
-    app: ASGIApp, method: str = "POST", path: str = "/v1/semantic", kept: int = 100, within_s: float = 5.0
+    app: ASGIApp, method: str = "POST", path: str = "/v1/semantic", kept: int = 100, within_s: float = 60.0
 ) -> httpx.Response:
     door = Doorway(Replay(app, kept_bytes=kept, within_s=within_s))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
@@ -131,11 +132,11 @@ async def test_a_stream_that_has_begun_has_none() -> None:
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(4):
-            await asyncio.sleep(0.05)
+            await skip(30)
             await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    assert (await ask(stream, within_s=0.1)).content == b"xxxx"
+    assert (await ask(stream, within_s=60)).content == b"xxxx"
 
 
 async def test_a_caller_who_left_is_not_answered() -> None:
@@ -154,5 +155,5 @@ async def test_a_caller_who_left_is_not_answered() -> None:
         sent.append(message)
 
     scope: Scope = {"type": "http", "method": "POST", "path": "/v1/semantic", "headers": []}
-    await Replay(behind, kept_bytes=9, within_s=5)(scope, left, send)
+    await Replay(behind, kept_bytes=9, within_s=60)(scope, left, send)
     assert (calls, sent) == (1, [])

@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,17 +79,25 @@ def served() -> Iterator[Served]:
 
 
 def read(socket: ClientConnection) -> Any:
-    return json.loads(socket.recv(20))
+    return json.loads(socket.recv(60))
 
 
 def send(socket: ClientConnection, **message: Any) -> None:
     socket.send(json.dumps(message))
 
 
+def eventually(check: Callable[[], bool]) -> bool:
+    """Whether `check` comes true: the server does the last of its work after the caller has heard of it."""
+    until = time.monotonic() + 60
+    while not (done := check()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return done
+
+
 def closed(socket: ClientConnection) -> int:
     """The code with which the server closed the connection."""
     with pytest.raises(ConnectionClosed) as caught:
-        socket.recv(20)
+        socket.recv(60)
     assert caught.value.rcvd is not None
     return int(caught.value.rcvd.code)
 
@@ -112,23 +120,24 @@ def test_an_image_then_clicks_whose_ids_come_back(served: Served) -> None:
 
 
 def test_only_the_newest_of_the_clicks_that_wait_is_answered() -> None:
-    answering = threading.Event()
+    answering, go_on = threading.Event(), threading.Event()
 
     async def slow() -> None:
         if len(wand.calls) == 1:
             answering.set()
-            await asyncio.sleep(0.5)
+            await asyncio.to_thread(go_on.wait, 60)
 
     wand = Wand(info("wand", "promptable"), slow)
     with serving(wand) as served, served.connect() as socket:
         socket.send(PNG)
         read(socket)
         send(socket, id=0, prompts=LEFT)
-        assert answering.wait(10)
+        assert answering.wait(60)
         for number in range(1, 20):
             send(socket, id=number, prompts=RIGHT)
-        messages = [read(socket) for _ in range(20)]
-        assert [message["id"] for message in messages if message.get("dropped")] == list(range(1, 19))
+        assert [read(socket) for _ in range(18)] == [{"id": number, "dropped": True} for number in range(1, 19)]
+        go_on.set()
+        messages = [read(socket), read(socket)]
         assert [message["id"] for message in messages if "results" in message] == [0, 19]
         assert len(wand.calls) == 2
         assert served.sink.total("segserve_stream_clicks_total", outcome="dropped") == 18
@@ -197,18 +206,18 @@ def test_a_page_of_another_site_and_an_unknown_model_are_refused(served: Served)
 
 
 def test_limits_on_size_number_and_silence() -> None:
-    with serving(max_body_bytes=1024, max_streams=1, stream_idle_s=1.0) as served:
-        with served.connect() as socket:
-            send(socket, ping=True)
-            read(socket)
-            with served.connect() as second:
-                assert read(second)["error"]["code"] == "too_many_requests"
-            socket.send(b"x" * 2000)
-            assert read(socket)["error"]["code"] == "body_too_large"
-            assert closed(socket) == 1009
+    with serving(max_body_bytes=1024, max_streams=1) as served, served.connect() as socket:
+        send(socket, ping=True)
+        read(socket)
+        with served.connect() as second:
+            assert read(second)["error"]["code"] == "too_many_requests"
+        socket.send(b"x" * 2000)
+        assert read(socket)["error"]["code"] == "body_too_large"
+        assert closed(socket) == 1009
+    with serving(stream_idle_s=0.2) as served:
         with served.connect() as socket:
             assert closed(socket) == 1001
-        assert served.sink.values("segserve_streams_open")[-1] == 0
+        assert eventually(lambda: served.sink.values("segserve_streams_open")[-1] == 0)
 
 
 def test_a_click_whose_caller_left_is_ended() -> None:
@@ -218,7 +227,7 @@ def test_a_click_whose_caller_left_is_ended() -> None:
         if wand.calls:
             begun.set()
             try:
-                await asyncio.sleep(30)
+                await asyncio.sleep(1000)
             finally:
                 ended.set()
 
@@ -228,9 +237,9 @@ def test_a_click_whose_caller_left_is_ended() -> None:
             socket.send(PNG)
             read(socket)
             send(socket, id=1, prompts=LEFT)
-            assert begun.wait(10)
-        assert ended.wait(10)
-        assert served.app.state.gateway.permits.taken == 0
+            assert begun.wait(60)
+        assert ended.wait(60)
+        assert eventually(lambda: served.app.state.gateway.permits.taken == 0)
 
 
 def test_the_client_clicks(served: Served) -> None:

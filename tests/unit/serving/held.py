@@ -1,4 +1,5 @@
-"""An executor whose work waits until the test lets it run: what a busy model looks like, without a clock."""
+"""An executor whose work waits until the test lets it run, and a loop whose time passes when the test says so: what a
+busy model and a long wait look like, without a clock."""
 
 from __future__ import annotations
 
@@ -38,6 +39,14 @@ class HeldExecutor(Executor):
         await settle()
         while self.step():
             await settle()
+
+
+async def skip(seconds: float) -> None:
+    """Let so much time pass at once for the running event loop: its timers that are due by then run."""
+    loop = asyncio.get_running_loop()
+    real = loop.time
+    setattr(loop, "time", lambda: real() + seconds)  # noqa: B010  # mypy minds a method that is replaced
+    await settle()
 
 
 async def settle() -> None:

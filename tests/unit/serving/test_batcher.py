@@ -14,7 +14,7 @@ from shared.errors import DeadlineExceeded, InternalError, Malformed, ModelUnava
 from shared.serving.batcher import Batcher
 from shared.serving.slots import Slots
 from shared.telemetry.recording import RecordingSink
-from tests.unit.serving.held import HeldExecutor, settle
+from tests.unit.serving.held import HeldExecutor, settle, skip
 
 
 class Doubling:
@@ -124,12 +124,13 @@ async def test_one_batch_holds_one_key_and_the_oldest_goes_first() -> None:
 
 
 async def test_a_configured_wait_lets_others_join() -> None:
-    bench = Bench(max_wait_s=0.05)
+    bench = Bench(max_wait_s=60)
     tasks = await bench.submit(1)
-    assert not bench.held.held
-    await asyncio.sleep(0.01)
+    await skip(30)
     tasks += await bench.submit(2)
-    await asyncio.sleep(0.06)
+    assert not bench.held.held
+    await skip(30)
+    assert len(bench.held.held) == 1
     assert await bench.finish(tasks) == [2, 4]
     assert bench.model.batches == [[1, 2]]
 
@@ -205,8 +206,8 @@ async def test_who_leaves_during_the_pass_disturbs_nobody() -> None:
 async def test_what_has_waited_past_its_deadline_never_runs() -> None:
     bench = Bench()
     tasks = await bench.submit(0)
-    tasks += await bench.submit(1, deadline=time.time() + 0.02)
-    await asyncio.sleep(0.04)
+    tasks += await bench.submit(1, deadline=time.time() + 60)
+    await skip(60)
     assert isinstance(tasks[1].exception(), DeadlineExceeded)
     await bench.finish(tasks)
     assert bench.model.batches == [[0]]
@@ -222,8 +223,8 @@ async def test_a_deadline_that_is_over_is_refused_at_once() -> None:
 
 async def test_an_answer_that_would_come_late_is_not_waited_for() -> None:
     bench = Bench()
-    tasks = await bench.submit(1, deadline=time.time() + 0.02)
-    await asyncio.sleep(0.04)
+    tasks = await bench.submit(1, deadline=time.time() + 60)
+    await skip(60)
     assert isinstance(tasks[0].exception(), DeadlineExceeded)
     assert bench.dropped("late") == 1
     await bench.held.drain()
@@ -255,9 +256,9 @@ async def test_out_of_memory_halves_the_batch_and_the_next_ones() -> None:
 
 async def test_the_lower_cap_is_forgotten_after_a_while() -> None:
     scarce = Scarce(4)
-    bench = Bench(run=scarce, memory_hold_s=0.02)
+    bench = Bench(run=scarce, memory_hold_s=60)
     await bench.finish(await bench.submit(*range(8)))
-    await asyncio.sleep(0.03)
+    await skip(60)
     scarce.batches.clear()
     scarce.fits = 8
     await bench.finish(await bench.submit(*range(8)))
@@ -355,13 +356,18 @@ async def test_the_metrics_say_what_happened() -> None:
 
 
 async def test_threads_of_its_own_run_and_end() -> None:
-    before = threading.active_count()
+    def own() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("tiny-decoder")]
+
     sink = RecordingSink()
     batcher = Batcher[int, int](
         list, max_batch=4, max_cost=9, max_queue=9, cost=lambda item: 1, sink=sink, model="tiny", role="decoder"
     )
     assert await asyncio.gather(*(batcher.submit(item) for item in range(9))) == list(range(9))
+    assert len(own()) == 1
     await batcher.close()
     await batcher.close()
-    await asyncio.sleep(0.05)
-    assert threading.active_count() == before
+    for _ in range(600):  # a thread ends in its own time
+        if own():
+            await asyncio.sleep(0.1)
+    assert not own()

@@ -99,7 +99,7 @@ async def _check(
             await settle()
         assert len(held.held) <= slots
     await held.drain()
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
 
     for item, result in zip(run.items, results, strict=True):
         if isinstance(result, asyncio.CancelledError):

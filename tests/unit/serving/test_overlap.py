@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 
@@ -15,40 +12,32 @@ from shared.serving.args import ServiceArgs
 from shared.serving.batcher import Batcher
 from shared.serving.slots import Slots
 from shared.telemetry.recording import RecordingSink
-
-STEP_S = 0.03
-Span = tuple[str, int, float, float]
+from tests.unit.serving.held import HeldExecutor, settle
 
 
-class Slow:
-    """Prepares, computes behind a lock (as an engine does) and finishes; each takes `STEP_S` and is noted."""
+class Meeting:
+    """Prepares, computes behind a lock (as an engine does) and finishes. The first pass of two computes until the other
+    is prepared, and finishes until the other computes; `patience_s` is how long it waits for each."""
 
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._engine = Lock()
+        self._prepared, self._computing = Event(), Event()
 
-    def __call__(self, batch: Sequence[int]) -> list[int]:
-        self._take("prepare", batch[0])
+    def __call__(self, batch: Sequence[int]) -> list[str]:
+        first = batch[0] == 0
+        if not first:
+            self._prepared.set()
         with self._engine:
-            self._take("forward", batch[0])
-        self._take("finish", batch[0])
-        return list(batch)
-
-    def _take(self, what: str, item: int) -> None:
-        begun = time.perf_counter()
-        time.sleep(STEP_S)
-        self.spans.append((what, item, begun, time.perf_counter()))
-
-    def overlaps(self, one: str, other: str) -> int:
-        """How many pairs of such spans, of different batches, share a moment."""
-        return sum(
-            a[0] == one and b[0] == other and a[1] != b[1] and max(a[2], b[2]) < min(a[3], b[3])
-            for a in self.spans
-            for b in self.spans
-        )
+            if first:
+                prepared = self._prepared.wait(self._patience_s)
+            else:
+                self._computing.set()
+        computing = first and self._computing.wait(self._patience_s)
+        return [f"met {prepared} {computing}" if first else "second"]
 
 
-def batcher(model: Slow, slots: int) -> Batcher[int, int]:
+def batcher(model: Meeting, slots: int, executor: HeldExecutor | None = None) -> Batcher[int, str]:
     return Batcher(
         model,
         max_batch=1,
@@ -59,39 +48,32 @@ def batcher(model: Slow, slots: int) -> Batcher[int, int]:
         model="slow",
         role="semantic",
         slots=Slots(slots),
+        executor=executor,
     )
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-async def test_two_slots_overlap_what_is_not_the_forward_pass(slots: int) -> None:
-    model = Slow()
-    one = batcher(model, slots)
-    assert await asyncio.gather(*(one.submit(item) for item in range(6))) == list(range(6))
+@pytest.mark.parametrize(("slots", "patience_s"), [(1, 0.2), (2, 60)])
+async def test_two_slots_overlap_what_is_not_the_forward_pass(slots: int, patience_s: float) -> None:
+    one = batcher(Meeting(patience_s), slots)
+    overlapped = slots == 2
+    first, second = await asyncio.gather(one.submit(0), one.submit(1))
+    assert (first, second) == (f"met {overlapped} {overlapped}", "second")
     await one.close()
-    assert model.overlaps("forward", "forward") == 0
-    beside = model.overlaps("forward", "prepare") + model.overlaps("forward", "finish")
-    assert beside == 0 if slots == 1 else beside >= 4
 
 
-async def test_a_single_caller_waits_for_nothing() -> None:
-    """Through the batcher and without it, by turns. (`python -m load_tests.kernels` measures 2 ms; a busy machine
-    is allowed more here, but not the 10 ms of a batch that waits.)"""
-    model = Slow()
-    one = batcher(model, 1)
-    pool = ThreadPoolExecutor(1)
-    loop = asyncio.get_running_loop()
-    taken: dict[str, list[float]] = {"batched": [], "direct": []}
-    for turn in range(15):
-        for way in taken:
-            begun = time.perf_counter()
-            if way == "batched":
-                await one.submit(turn)
-            else:
-                await loop.run_in_executor(pool, model, [turn])
-            taken[way].append(time.perf_counter() - begun)
-    await one.close()
-    pool.shutdown()
-    assert statistics.median(taken["batched"]) - statistics.median(taken["direct"]) < 0.006
+async def test_a_single_caller_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pass begins and its answer is there without any time passing."""
+    timers: list[object] = []
+    held = HeldExecutor()
+    one = batcher(Meeting(0), 1, held)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_at", lambda *what, **_: timers.append(what))
+    for _ in range(3):
+        answer = asyncio.create_task(one.submit(1))
+        await settle()
+        assert held.step()
+        await settle()
+        assert answer.result() == "second"
+    assert not timers
 
 
 def test_slots_follow_the_device_unless_they_are_named() -> None:

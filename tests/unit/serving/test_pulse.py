@@ -20,13 +20,14 @@ class Frail:
     def __init__(self) -> None:
         self.sick = False
         self.warmed = 0
-        self.go_on = threading.Event()
+        self.go_on, self.hangs = threading.Event(), threading.Event()
 
     def predict(self, batch: Sequence[int]) -> list[int]:
         if self.sick or 13 in batch:
             raise ArithmeticError("sick")
         if 99 in batch:
-            self.go_on.wait(10)
+            self.hangs.set()
+            self.go_on.wait(60)
         return list(batch)
 
     def cost(self, item: int) -> int:
@@ -60,7 +61,7 @@ async def test_a_pass_that_ends_does_not_hide_one_that_hangs() -> None:
     pulse, _ = watched(model, stalled_s=0)
     run = pulse.watched(model)
     hanging = asyncio.get_running_loop().run_in_executor(None, run, [99])
-    await asyncio.sleep(0.05)
+    await asyncio.to_thread(model.hangs.wait, 60)
     await asyncio.get_running_loop().run_in_executor(None, run, [1])
     with pytest.raises(RuntimeError, match="has been running"):
         await pulse.check()
@@ -101,15 +102,20 @@ async def test_a_model_that_goes_on_failing_is_ill_until_it_works_again() -> Non
     await pulse.check()
 
 
-async def test_a_pass_that_hangs_is_ill_and_a_full_queue_is_not() -> None:
+async def test_a_pass_that_hangs_is_ill() -> None:
     model = Frail()
     pulse, batcher = watched(model, stalled_s=0.05)
     hanging = asyncio.create_task(batcher.submit(99))
+    await asyncio.to_thread(model.hangs.wait, 60)
     await asyncio.sleep(0.1)
     with pytest.raises(RuntimeError, match="running for"):
         await pulse.check()
     model.go_on.set()
     assert await hanging == 99
+
+
+async def test_a_full_queue_is_not_ill() -> None:
+    pulse, batcher = watched(Frail())
     with pytest.raises(InternalError):
         await batcher.submit(13)
     waiting = [asyncio.create_task(batcher.submit(2)) for _ in range(2)]

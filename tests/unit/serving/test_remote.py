@@ -22,6 +22,7 @@ from shared.errors import (
     SegServeError,
 )
 from shared.serving.remote import Superseded, call, stream
+from tests.unit.serving.held import settle, skip
 
 Answer = Callable[[], Awaitable[Any]]
 
@@ -66,7 +67,7 @@ class Handle:
         return self.responses[-1]
 
 
-async def ask(handle: Handle, within_s: float = 5, key: str = "") -> Any:
+async def ask(handle: Handle, within_s: float = 60, key: str = "") -> Any:
     stand_in: Any = handle
     return await call(stand_in, "segment", "image", deadline=time.time() + within_s, key=key)
 
@@ -124,29 +125,32 @@ async def test_a_dead_replica_costs_one_more_try(gone: BaseException) -> None:
 
 async def test_a_replica_that_is_being_replaced_is_asked_again_until_another_answers() -> None:
     assert await ask(Handle(Superseded(), Superseded(), "mask")) == "mask"
-    begun = time.monotonic()
+    handle = Handle(Superseded())
     with pytest.raises(ModelUnavailable):
-        await ask(Handle(Superseded()), within_s=0.4)
-    assert time.monotonic() - begun < 1
+        await ask(handle, within_s=0.6)
+    assert len(handle.responses) <= 3, "one each quarter of a second, until the deadline"
 
 
 async def test_an_impatient_caller_hears_at_once_that_its_version_is_replaced() -> None:
     stand_in: Any = Handle(Superseded(), "mask")
     with pytest.raises(Superseded):
-        await call(stand_in, "encode", "image", deadline=time.time() + 5, patient=False)
+        await call(stand_in, "encode", "image", deadline=time.time() + 60, patient=False)
 
 
 async def test_a_late_answer_is_cancelled_and_too_late() -> None:
-    handle = Handle(5.0)
+    handle = Handle(1000.0)
+    late = asyncio.create_task(ask(handle, within_s=60))
+    await settle()
+    await skip(60)
     with pytest.raises(DeadlineExceeded):
-        await ask(handle, within_s=0.05)
+        await late
     assert [response.cancelled for response in handle.responses] == [True]
 
 
 async def test_a_caller_who_leaves_takes_the_replicas_work_along() -> None:
-    handle = Handle(5.0)
-    task = asyncio.create_task(ask(handle))
-    await asyncio.sleep(0.05)
+    handle = Handle(1000.0)
+    task = asyncio.create_task(ask(handle, within_s=60))
+    await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -191,7 +195,7 @@ class Streams:
         return self.responses[self.asked - 1]
 
 
-async def collect(handle: Streams, within_s: float = 5) -> list[Any]:
+async def collect(handle: Streams, within_s: float = 60) -> list[Any]:
     stand_in: Any = handle
     return [item async for item in stream(stand_in, "everything", "image", deadline=time.time() + within_s, key="a")]
 
@@ -223,13 +227,16 @@ async def test_a_stream_that_breaks_later_ends_with_our_error() -> None:
 
 
 async def test_a_stream_that_is_late_or_left_is_cancelled() -> None:
-    late = Streams(["mask", 5.0])
+    late = Streams(["mask", 1000.0])
+    collecting = asyncio.create_task(collect(late, within_s=60))
+    await settle()
+    await skip(60)
     with pytest.raises(DeadlineExceeded):
-        await collect(late, within_s=0.05)
+        await collecting
     assert late.responses[0].cancelled
-    left = Streams(["mask", 5.0])
+    left = Streams(["mask", 1000.0])
     stand_in: Any = left
-    items = stream(stand_in, "everything", deadline=time.time() + 5)
+    items = stream(stand_in, "everything", deadline=time.time() + 60)
     assert await anext(items) == "mask"
     await items.aclose()
     assert left.responses[0].cancelled
