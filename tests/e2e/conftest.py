@@ -13,7 +13,7 @@ from tests.platform import Platform, running
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """The platform with the default applications."""
-    with running() as started:
+    with running(SEGSERVE_REDIS_TIMEOUT_S="10") as started:  # a busy machine is no silent store
         yield started
 
 
@@ -26,5 +26,5 @@ def server_url(platform: Platform) -> str:
 @pytest.fixture
 def http(server_url: str) -> Iterator[httpx.Client]:
     """A client of the running platform."""
-    with httpx.Client(base_url=server_url, timeout=90) as client:
+    with httpx.Client(base_url=server_url, timeout=120) as client:
         yield client

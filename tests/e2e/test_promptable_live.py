@@ -21,7 +21,7 @@ STREET = street_scene(480, 360, 5)[0]
 
 @pytest.fixture
 def client(server_url: str) -> Iterator[Client]:
-    with Client(server_url, timeout_s=90) as found:
+    with Client(server_url, timeout_s=120) as found:
         yield found
 
 

@@ -93,16 +93,20 @@ def misbehaving(cuts: bool) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     open_connections: list[socket.socket] = []
 
+    def meet(connection: socket.socket) -> None:
+        with suppress(OSError):  # HAProxy may think better of it
+            if connection.recv(65536).startswith(b"GET /-/healthz"):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                connection.close()
+            elif cuts:
+                connection.close()
+
     def serve() -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # the listener was closed
             while True:
                 connection, _ = listener.accept()
                 open_connections.append(connection)
-                if connection.recv(65536).startswith(b"GET /-/healthz"):
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                    connection.close()
-                elif cuts:
-                    connection.close()
+                meet(connection)
 
     thread = threading.Thread(target=serve)
     thread.start()
