@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.e2e.scrape import at_rest, samples, total
@@ -69,6 +70,11 @@ def metric(platform: Platform, name: str, **labels: str) -> float:
     """A metric's sum over all series that have these labels, as the page shows it now: it lags behind by seconds."""
     with httpx.Client(base_url=platform.url, timeout=120) as client:
         return total(samples(client), name, **labels)
+
+
+def new_side() -> int:
+    """A side for images that nobody has sent before, not even a first try of the same test."""
+    return int(np.random.default_rng().integers(100, 2000))
 
 
 def passes(platform: Platform) -> tuple[float, float]:
@@ -258,12 +264,12 @@ def test_an_image_that_kills_its_replica_is_refused_after_one_more_try(platform:
 
 def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(platform: Platform) -> None:
     assert len(pids(platform, "mean", "Decoder")) == 2
-    tiers = []
+    tiers, side = [], new_side()
     for level in (30, 90, 150, 210):
         for _ in range(4):
             answer = httpx.post(
                 platform.url + "/v1/promptable",
-                files={"image": grey(level, 80)},
+                files={"image": grey(level, side)},
                 data={"prompts": '[{"points": [[1, 1]], "labels": [1]}]'},
                 timeout=60,
             )
@@ -277,7 +283,8 @@ def test_another_decoder_answers_for_the_images_of_one_that_was_killed(platform:
         return metric(platform, "segserve_store_call_seconds_count", operation="embedding_put")
 
     already = stored()
-    files = [("image", (str(level), grey(level, 80), "image/png")) for level in range(20, 200, 10)]
+    side = new_side()
+    files = [("image", (str(level), grey(level, side), "image/png")) for level in range(20, 200, 10)]
     answer = httpx.post(platform.url + "/v1/images", files=files, data={"embed": "mean"}, timeout=120)
     entries = answer.raise_for_status().json()["images"]
 

@@ -38,8 +38,14 @@ PATIENT = httpx.Timeout(120)
 
 
 def environment() -> dict[str, str]:
-    """Settings of the platform and of what is started beside it."""
-    return {"SEGSERVE_CARD_DIRS": f'["{HERE / "cards"}"]', "SEGSERVE_REDIS_TIMEOUT_S": "10"}
+    """Settings of the platform and of what is started beside it: the tests' cards, and patience. On a busy machine a
+    store that is slow would count as silent, and a replica that is slow to say how long its queue is be passed over."""
+    return {
+        "SEGSERVE_CARD_DIRS": f'["{HERE / "cards"}"]',
+        "SEGSERVE_REDIS_TIMEOUT_S": "10",
+        "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "30",
+        "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "30",
+    }
 
 
 def configuration(name: str) -> dict[str, Any]:
