@@ -34,6 +34,7 @@ from tests.integration.trivial.platform import (
 from tests.platform import Platform, running
 
 EVENTS = {"Accept": "text/event-stream"}
+ONE_DECODER_EACH = ["computed", "memory", "memory", "memory"] * 4
 BRIGHT = {"model": "bright", "role": "semantic"}
 
 pytestmark = pytest.mark.integration
@@ -60,6 +61,29 @@ def restored(platform: Platform) -> Iterator[Platform]:
     """The platform, back to its own YAML afterwards."""
     yield platform
     assert deploy(platform).returncode == 0
+
+
+@pytest.fixture
+def steady(platform: Platform) -> Platform:
+    """The platform once its gateway knows both decoders: it hears of a new one after that one runs."""
+    assert eventually(lambda: tiers_of_clicks(platform) == ONE_DECODER_EACH)
+    return platform
+
+
+def tiers_of_clicks(platform: Platform) -> list[str]:
+    """Where the embeddings came from for four clicks on each of four new images."""
+    tiers, side = [], new_side()
+    for level in (30, 90, 150, 210):
+        for _ in range(4):
+            answer = httpx.post(
+                platform.url + "/v1/promptable",
+                files={"image": grey(level, side)},
+                data={"prompts": '[{"points": [[1, 1]], "labels": [1]}]'},
+                timeout=120,
+            )
+            assert answer.status_code == 200, answer.text
+            tiers.append(answer.json()["embedding"])
+    return tiers
 
 
 def pids(platform: Platform, name: str = "bright", deployment: str = "Semantic") -> set[int]:
@@ -262,52 +286,41 @@ def test_an_image_that_kills_its_replica_is_refused_after_one_more_try(platform:
     assert again.status_code == 200
 
 
-def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(platform: Platform) -> None:
-    assert len(pids(platform, "mean", "Decoder")) == 2
-    tiers, side = [], new_side()
-    for level in (30, 90, 150, 210):
-        for _ in range(4):
-            answer = httpx.post(
-                platform.url + "/v1/promptable",
-                files={"image": grey(level, side)},
-                data={"prompts": '[{"points": [[1, 1]], "labels": [1]}]'},
-                timeout=60,
-            )
-            assert answer.status_code == 200, answer.text
-            tiers.append(answer.json()["embedding"])
-    assert tiers == ["computed", "memory", "memory", "memory"] * 4
+def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(steady: Platform) -> None:
+    assert len(pids(steady, "mean", "Decoder")) == 2
+    assert tiers_of_clicks(steady) == ONE_DECODER_EACH
 
 
-def test_another_decoder_answers_for_the_images_of_one_that_was_killed(platform: Platform) -> None:
+def test_another_decoder_answers_for_the_images_of_one_that_was_killed(steady: Platform) -> None:
     def stored() -> float:
-        return metric(platform, "segserve_store_call_seconds_count", operation="embedding_put")
+        return metric(steady, "segserve_store_call_seconds_count", operation="embedding_put")
 
     already = stored()
     side = new_side()
     files = [("image", (str(level), grey(level, side), "image/png")) for level in range(20, 200, 10)]
-    answer = httpx.post(platform.url + "/v1/images", files=files, data={"embed": "mean"}, timeout=120)
+    answer = httpx.post(steady.url + "/v1/images", files=files, data={"embed": "mean"}, timeout=120)
     entries = answer.raise_for_status().json()["images"]
 
     def click(entry: dict[str, Any]) -> httpx.Response:
         prompts = [{"points": [[1, 1]], "labels": [1]}]
         body = {"image_id": entry["image_id"], "prompts": prompts}
-        return httpx.post(platform.url + "/v1/promptable", json=body, timeout=120)
+        return httpx.post(steady.url + "/v1/promptable", json=body, timeout=120)
 
     assert eventually(lambda: stored() >= already + len(entries)), "what was embedded is in the store"
     assert {click(entry).json()["embedding"] for entry in entries} == {"memory"}
-    before = pids(platform, "mean", "Decoder")
-    replicas(platform, "mean", "Decoder")[0].kill()
+    before = pids(steady, "mean", "Decoder")
+    replicas(steady, "mean", "Decoder")[0].kill()
     answers = [click(entry) for entry in entries]
     assert [answer.status_code for answer in answers] == [200] * len(entries)
     tiers = {answer.json()["embedding"] for answer in answers}
     assert tiers == {"memory", "redis"}, "what the other replica held, and what it took over; no encoder ran again"
     means = [answer.json()["results"][0]["masks"][0]["predicted_iou"] for answer in answers]
     assert means == pytest.approx([level / 255 for level in range(20, 200, 10)], abs=1e-3)
-    assert eventually(lambda: len(pids(platform, "mean", "Decoder") - before) == 1)
+    assert eventually(lambda: len(pids(steady, "mean", "Decoder") - before) == 1)
 
 
-def test_every_mask_comes_as_events_from_the_decoder_that_has_the_image(platform: Platform) -> None:
-    url, image = platform.url + "/v1/promptable/everything", {"image": grey(170, 80)}
+def test_every_mask_comes_as_events_from_the_decoder_that_has_the_image(steady: Platform) -> None:
+    url, image = steady.url + "/v1/promptable/everything", {"image": grey(170, 80)}
     options = {"points_per_side": "4", "points_per_batch": "8", "pred_iou_thresh": "0.5"}
     plain = httpx.post(url, files=image, data=options, timeout=120)
     assert plain.status_code == 200, plain.text
