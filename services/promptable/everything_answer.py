@@ -20,11 +20,11 @@ from shared.serving.answers import (
     json_answer,
     picture_answer,
 )
-from shared.serving.effects import Decode, effect_answer
+from shared.serving.effects import EFFECTS, Decode, effect_answer
 from shared.types import Region, UInt8Array
 
 TEXTS = ("rle", "polygon", "coco", "geojson")
-PICTURES = ("overlay", "cutout")
+PICTURES = ("overlay", *EFFECTS)
 """Formats for which the image itself is needed; they are not streamed."""
 
 
@@ -73,9 +73,9 @@ def answer_of(
     """The whole answer; `common` are its first fields, `pixels` the image for `PICTURES`. One mask is held at once."""
     if options.format in ("rle", "polygon"):
         return json_answer({**common, "masks": [fields_of(each, options) for each in found]})
-    if pixels is not None and options.format == "cutout":
+    if pixels is not None and options.format in EFFECTS:
         objects = ((f"{each.predicted_iou:.2f}", each.region) for each in found)
-        return effect_answer("cutout", options.effect, pixels, objects, decode)
+        return effect_answer(options.format, options.effect, pixels, objects, decode)
     if pixels is not None:
         largest_first = sorted(found, key=lambda each: -each.area)
         drawn = overlay_one_by_one(pixels, (each.region for each in largest_first))

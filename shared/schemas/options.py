@@ -15,7 +15,7 @@ from shared.schemas.wire import Fraction, ImageId, Request
 Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
 PromptFormat = DenseFormat
-EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", "cutout"]
+EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", Effects]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Simplify = Annotated[float, Field(ge=0.0, le=100.0)]
 Classes = Annotated[list[str], Field(min_length=1, max_length=1000)]
@@ -37,7 +37,8 @@ class TaskOptions(Request):
 
 class EffectFields(Request):
     """How `cutout`, `blur`, `replace` and `recolor` look: pictures of the subject, which is every mask of the answer
-    together (of semantic and panoptic: things, or `classes`; of promptable: the best mask of each prompt)."""
+    together (of semantic and panoptic: things, or `classes`; of promptable: the best mask of each prompt; of everything
+    mode: all that it finds)."""
 
     background: Color | None = Field(default=None, description="`replace`: the colour behind the subject, `#rrggbb`.")
     background_id: ImageId | None = Field(

@@ -61,6 +61,9 @@ def test_pictures_of_every_task(client: Client) -> None:
     prompts = [{"points": [[240, 300]]}, {"points": [[100, 60]]}]
     archive = zipfile.ZipFile(io.BytesIO(client.picture("promptable", STREET, "cutout", prompts=prompts)))
     assert len(archive.namelist()) == 2
+    grid = {"points_per_side": 4, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.7}
+    every = Image.open(io.BytesIO(client.picture("promptable/everything", STREET, "blur", **grid)))
+    assert (np.asarray(every) != STREET).any()
 
 
 def test_many_images_in_one_request(client: Client) -> None:

@@ -90,6 +90,17 @@ async def test_prompts_take_effects_too(gateway: Running) -> None:
     assert (options.format, options.effect.background) == ("replace", (0, 0, 255))
 
 
+@pytest.mark.parametrize("form", ["blur", "replace", "recolor", "cutout"])
+async def test_everything_takes_effects_too(form: str, gateway: Running) -> None:
+    own = {"replace": {"background": "#0000ff"}, "recolor": {"color": "#00ff00"}}.get(form, {})
+    answer = await gateway.client.post(f"{PROMPTABLE}/everything", json={"image": TEXT, "format": form, **own})
+    assert answer.status_code == 200, answer.text
+    options = gateway.wand.generated[0].options
+    assert options.format == form
+    assert options.effect.background == ((0, 0, 255) if form == "replace" else None)
+    assert options.effect.color == ((0, 255, 0) if form == "recolor" else None)
+
+
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import orjson
 import pytest
@@ -19,8 +21,9 @@ from services.promptable.crops import crops_of, points_of
 from services.promptable.everything import EverythingPipeline, thresholds_of
 from services.promptable.pipeline import EncoderPipeline, PromptablePipeline
 from services.promptable.suppression import is_cut_off, suppressed
-from shared.calls import Answer, Caller, EverythingCall, EverythingOptions, ModelInfo
+from shared.calls import Answer, Caller, Effect, EverythingCall, EverythingOptions, Format, ModelInfo
 from shared.errors import DeadlineExceeded, InvalidOption
+from shared.imaging import cutout
 from shared.imaging.rle import decode as decode_rle
 from shared.serving.batcher import Batcher
 from shared.settings import Settings
@@ -182,6 +185,42 @@ async def test_other_formats(generator: Generator) -> None:
         await generator.events(image, live=True, format="overlay")
     with pytest.raises(InvalidOption, match="not offered for all masks"):
         await generator.events(image, format="npz")
+
+
+async def test_effects_take_all_masks_together_as_their_subject(generator: Generator) -> None:
+    pixels = scene(90, 180, seed=90)
+    image, grid = png(pixels), {"points_per_side": 6}
+    masks = await generator.masks(image, **grid)
+    inside = np.any([decode_rle(mask["rle"]) for mask in masks], axis=0)
+
+    async def shown(form: Format, effect: Effect) -> np.ndarray[Any, Any]:
+        answer = await generator.answer(image, **grid, format=form, effect=effect)
+        assert answer.media_type == "image/png"
+        return np.asarray(Image.open(io.BytesIO(answer.body)))
+
+    replaced = await shown("replace", Effect(background=(250, 0, 250), matting=False))
+    far = distance_to(inside) > 3
+    assert far.any()
+    assert (replaced[far] == (250, 0, 250)).all()
+    assert (replaced[inside] == pixels[inside]).all(axis=1).mean() > 0.8
+    dyed = await shown("recolor", Effect(color=(0, 0, 255), tint=1.0, matting=False))
+    assert (dyed[far] == pixels[far]).all()
+    assert (dyed[inside] != pixels[inside]).any(axis=1).mean() > 0.8
+    blurred = await shown("blur", Effect(blur_strength=0.1, matting=False))
+    subject = cutout.subject_of(pixels, Region.from_mask(inside), matted=False)
+    assert np.array_equal(blurred, cutout.blur(pixels, subject, 0.1))
+    one = await shown("cutout", Effect(packing="one", matting=False))
+    assert (one[..., 3][far] == 0).all()
+    assert (one[..., 3][inside] > 0).mean() > 0.9
+    several = await generator.answer(image, **grid, format="cutout")
+    assert len(zipfile.ZipFile(io.BytesIO(several.body)).namelist()) == len(masks)
+    with pytest.raises(InvalidOption, match="not offered as events"):
+        await generator.events(image, live=True, format="blur")
+
+
+def distance_to(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Pixels from each pixel to the mask."""
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
 
 
 async def test_too_many_clicks_are_refused(generator: Generator) -> None:
