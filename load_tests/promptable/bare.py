@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Bare:
     def __init__(self, model: str, threads: int, max_batch: int, precision: str = "f32") -> None:
         """`precision` as in the Serve YAML; "auto" is decided as a replica decides it."""
         here = settings()
+        self.threads = threads
         options = LoadOptions(
             roles=("encoder", "decoder"),
             engine="auto",
@@ -31,6 +33,7 @@ class Bare:
             weights_dir=here.weights_dir,
             cache_dir=here.home / "compiled",
             max_batch=max_batch,
+            in_flight=threads,
         )
         card = find_card(model, here.card_dirs)
         loaded = load(card, settle(card, options))
@@ -56,6 +59,22 @@ class Bare:
             self.decoder.predict([items[(done + offset) % len(items)] for offset in range(batch)])
             done += batch
         return done / elapsed
+
+    def beside_a_second(self, items: Sequence[DecoderInput], seconds: float) -> float:
+        """Throughput of as many threads as the network may have, each with passes of its own, for so long."""
+        until = time.perf_counter() + seconds
+
+        def passes(first: int) -> int:
+            done = 0
+            while time.perf_counter() < until:
+                self.decoder.predict([items[(first + done) % len(items)]])
+                done += 1
+            return done
+
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(self.threads) as pool:
+            done = sum(pool.map(passes, range(self.threads)))
+        return done / (time.perf_counter() - begun)
 
 
 def drawn(seed: int, width: int = 480, height: int = 360) -> tuple[UInt8Array, bytes]:

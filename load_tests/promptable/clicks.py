@@ -35,12 +35,14 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Clicks a second: of the bare decoder at its best batch size, and over HTTP; `ratio` is the median over turns."""
+    """Clicks a second: of the bare decoder at its best batch size, and over HTTP; `ratio` is the median over turns.
+    `beside`: of the bare decoder called by several threads at once, which no ratio is taken of."""
 
     bare: float
     best_batch: int
     http: float
     ratio: float
+    beside: float
 
 
 def stored(client: httpx.Client, images: int) -> list[str]:
@@ -90,7 +92,8 @@ def throughput(client: httpx.Client, bare: Bare, turns: int, seconds: float) -> 
             raise RuntimeError(f"clicks failed: {dict(window.errors)}")
         there.append(window.per_second)
     ratio = statistics.median(served / alone for alone, served in zip(here, there, strict=True))
-    return Throughput(statistics.median(here), best, statistics.median(there), ratio)
+    beside = bare.beside_a_second(items, seconds)
+    return Throughput(statistics.median(here), best, statistics.median(there), ratio, beside)
 
 
 def _clicks(client: httpx.Client, ids: list[str], count: int) -> Target:

@@ -40,9 +40,6 @@ from shared.telemetry.stages import Stages
 from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Tier, UInt8Array
 
 TASK = "promptable"
-AHEAD = 2
-"""How many batches of the decoder one request has in work at once: the next is there when one ends, and the queue is
-never full of one request."""
 SMALL_PIXELS = 2**18
 """The masks of one click on an image of at most so many pixels are encoded at once, in under a millisecond."""
 Result = TypeVar("Result")
@@ -218,11 +215,12 @@ class PromptablePipeline:
     async def each(
         self, items: Sequence[DecoderInput], work: Callable[[int, DecoderInput], Awaitable[Result]]
     ) -> list[Result]:
-        """The results of all items, in order, so many in work at once as keep the decoder busy. The first error ends
-        the rest and is raised."""
+        """The results of all items, in order. So many are in work at once that the next batch is there when one ends,
+        and that the queue is never full of one request. The first error ends the rest and is raised."""
         if len(items) == 1:
             return [await work(0, items[0])]
-        places = asyncio.Semaphore(max(1, min(AHEAD * self._batcher.caps.max_batch, self._batcher.caps.max_queue)))
+        caps = self._batcher.caps
+        places = asyncio.Semaphore(max(1, min((self._batcher.slots + 1) * caps.max_batch, caps.max_queue)))
 
         async def placed(index: int, item: DecoderInput) -> Result:
             async with places:

@@ -34,8 +34,9 @@ class Rle(TypedDict):
 def encode(region: Region) -> Rle:
     """The region as COCO RLE of the whole image's size."""
     height, width = region.size
-    starts, ends = _runs_of(region)
-    return {"size": [height, width], "counts": _compress(_counts(starts, ends, height * width)).decode("ascii")}
+    counts = _counts(*_runs_of(region), height * width).tolist()
+    packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 
 
 def encode_labels(labels: LabelArray | Int32Array, ids: Iterable[int] | None = None) -> dict[int, Rle]:
@@ -142,10 +143,6 @@ def _counts_of_groups(
     open_end = rest > 0
     counts = np.insert(pairs, 2 * (last[open_end] + 1), rest[open_end])
     return counts, 2 * np.diff(np.append(first, starts.size)) + open_end
-
-
-def _compress(counts: Int64Array) -> bytes:
-    return _compress_groups(counts, np.array([0, counts.size]))[0]
 
 
 def _compress_groups(counts: Int64Array, offsets: Int64Array) -> tuple[bytes, Int64Array]:

@@ -59,7 +59,8 @@ class ServiceArgs(BaseModel):
     """Threads of one forward pass; 0 leaves it to the engine (all cores)."""
     in_flight: int = Field(default=0, ge=0, le=8)
     """Batches under way at once. With two, one is prepared and another finished while the GPU computes a third's
-    forward pass; on a CPU they would only share its cores. 0: two where `device` names a GPU, else one."""
+    forward pass. On a CPU they share its cores; OpenVINO then gives each that overlaps its share of `threads`, which
+    is more throughput, and one that is alone all of them. 0: two where `device` names a GPU, else one."""
     max_batch: int = Field(default=8, ge=1, le=1024)
     """Largest batch that the engine is prepared for; `user_config.max_batch` lies at or below it."""
     codec_threads: int = Field(default=2, ge=1, le=64)

@@ -128,6 +128,11 @@ class Batcher(Generic[In, Out]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
+    @property
+    def slots(self) -> int:
+        """Batches under way at once."""
+        return self._slots.count
+
     def reconfigure(
         self,
         *,

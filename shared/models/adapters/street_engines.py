@@ -84,7 +84,10 @@ class ExportedEngines:
         self.encoder_digest = quick_digest(self._dense, self._dense.with_suffix(".bin"))
         self._decoder = locate(card.name, str(card.extras["decoder"]), options.weights_dir)
         self._options = OpenVinoOptions(
-            parse_precision(options.precision), options.threads, cache_dir=options.cache_dir
+            parse_precision(options.precision),
+            options.threads,
+            cache_dir=options.cache_dir,
+            in_flight=options.in_flight,
         )
         self._on_unforeseen = counted(options)
 

@@ -59,7 +59,9 @@ def _openvino(graph: Graph, key: str, options: LoadOptions) -> Engine:
     from shared.models.engines.convert import from_torch
     from shared.models.engines.openvino import OpenVinoOptions
 
-    compiled = OpenVinoOptions(parse_precision(options.precision), options.threads, cache_dir=options.cache_dir)
+    compiled = OpenVinoOptions(
+        parse_precision(options.precision), options.threads, cache_dir=options.cache_dir, in_flight=options.in_flight
+    )
     return from_torch(graph, key, compiled, counted(options))
 
 

@@ -5,9 +5,11 @@ Takes an IR file (then torch is not needed) or any function that yields the `ov.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -29,6 +31,7 @@ from shared.models.engines.engine import (
     zeros,
 )
 from shared.models.engines.kept import alone, digest
+from shared.models.engines.side_by_side import Lanes, Traffic
 
 PRECISION_HINTS: Mapping[Precision, str] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
 """Of what is not quantised: an int8 graph carries its own quantisers."""
@@ -41,12 +44,19 @@ Source = Callable[[Shapes], ov.Model]
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoOptions:
-    """How to compile: `threads` 0 leaves it to OpenVINO; `hint` LATENCY or THROUGHPUT; no `cache_dir`, no cache."""
+    """How to compile: `threads` 0 leaves it to OpenVINO; `hint` LATENCY or THROUGHPUT; no `cache_dir`, no cache.
+    `in_flight` passes may overlap, each then on its share of the threads."""
 
     precision: Precision = "f32"
     threads: int = 0
     hint: str = "LATENCY"
     cache_dir: Path | None = None
+    in_flight: int = 1
+
+    def share(self) -> OpenVinoOptions:
+        """Of one of the passes that overlap."""
+        threads = self.threads or os.cpu_count() or 1
+        return replace(self, threads=max(1, threads // self.in_flight), in_flight=1)
 
     def properties(self) -> dict[str, Any]:
         """OpenVINO's own names for these options.
@@ -69,7 +79,8 @@ class OpenVinoEngine:
     """One network, one compiled graph a shape.
 
     A shape that was not warmed is compiled when it first comes (seconds for a large network) and reported to
-    `on_unforeseen` each time it runs.
+    `on_unforeseen` each time it runs. With several passes in flight a warmed shape is compiled twice, for a pass that
+    is alone and for those that overlap.
     """
 
     name = "openvino"
@@ -89,6 +100,8 @@ class OpenVinoEngine:
         self._on_unforeseen = on_unforeseen
         self._outputs: tuple[str, ...] = ()
         self._warmed: dict[Any, ov.InferRequest] = {}
+        self._lanes: dict[Any, Lanes[ov.InferRequest]] = {}
+        self._traffic = Traffic()
         self._unforeseen: OrderedDict[Any, ov.InferRequest] = OrderedDict()
         self._lock = Lock()
 
@@ -100,8 +113,8 @@ class OpenVinoEngine:
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """See `Engine.run`."""
         check_names(inputs, self._dtypes)
-        with self._lock:
-            return self._infer(self._request(shapes_of(inputs)), inputs)
+        with self._traffic.one_more() as is_alone, self._taken(shapes_of(inputs), is_alone) as request:
+            return self._infer(request, inputs)
 
     def warm(self, shapes: Sequence[Shapes]) -> None:
         """See `Engine.warm`. Of shapes that are warm already the first alone is run again: roles that share a network
@@ -113,27 +126,48 @@ class OpenVinoEngine:
                 continue
             with self._lock:
                 if key not in self._warmed:
-                    self._warmed[key] = self._unforeseen.pop(key, None) or self._compile(wanted)
+                    self._warmed[key] = self._unforeseen.pop(key, None) or self._compile(wanted, self._options)
                 self._infer(self._warmed[key], zeros(wanted, self._dtypes))
+                if self._options.in_flight > 1 and key not in self._lanes:
+                    self._lanes[key] = self._side_by_side(wanted)
+
+    def _side_by_side(self, shapes: Shapes) -> Lanes[ov.InferRequest]:
+        """A request for each of the passes that may overlap, every one of them warm."""
+        share = self._options.share()
+        lanes = [self._compile(shapes, share) for _ in range(self._options.in_flight)]
+        for lane in lanes:
+            self._infer(lane, zeros(shapes, self._dtypes))
+        return Lanes(lanes)
+
+    @contextmanager
+    def _taken(self, shapes: Shapes, is_alone: bool) -> Iterator[ov.InferRequest]:
+        """The request that runs these shapes, for this thread alone."""
+        lanes = None if is_alone else self._lanes.get(shape_key(shapes))
+        if lanes is not None:
+            with lanes.taken() as request:
+                yield request
+            return
+        with self._lock:
+            yield self._request(shapes)
 
     def _request(self, shapes: Shapes) -> ov.InferRequest:
         key = shape_key(shapes)
         if key in self._warmed:
             return self._warmed[key]
         self._on_unforeseen(shapes)
-        request = self._unforeseen.pop(key, None) or self._compile(shapes)
+        request = self._unforeseen.pop(key, None) or self._compile(shapes, self._options)
         self._unforeseen[key] = request
         while len(self._unforeseen) > UNFORESEEN_KEPT:
             self._unforeseen.popitem(last=False)
         return request
 
-    def _compile(self, shapes: Shapes) -> ov.InferRequest:
+    def _compile(self, shapes: Shapes, options: OpenVinoOptions) -> ov.InferRequest:
         model = self._source(shapes)
         self._outputs = tuple(port.get_any_name() for port in model.outputs)
         # OpenVINO maps a cached graph into memory even while another process writes it, and that process then dies of
         # SIGBUS.
-        with alone(self._options.cache_dir, digest(shape_key(shapes))):
-            return core().compile_model(model, "CPU", self._options.properties()).create_infer_request()
+        with alone(options.cache_dir, digest(shape_key(shapes))):
+            return core().compile_model(model, "CPU", options.properties()).create_infer_request()
 
     def _infer(self, request: ov.InferRequest, inputs: Arrays) -> dict[str, Array]:
         """Outputs by the names that the source gave them: compiling may add names of its own, never another order."""
