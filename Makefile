@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 # What starts real processes is tried once more when it fails, and the summary names it with its first failure.
 ONCE_MORE := --reruns 1 --reruns-delay 5 --rerun-show-tracebacks -raR
 
-.PHONY: help serve test check format unit contract integration e2e chaos load bench measure footprint promptable-bench picture evaluate train constraints clean
+.PHONY: help serve test check format unit contract integration e2e chaos load bench measure footprint promptable-bench picture hair evaluate train constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,9 @@ promptable-bench: $(VENV)/.full ## Promptable at its limits, on a platform of it
 
 picture: $(VENV)/.base ## The README's picture, from a running platform
 	$(BIN)/python -m deploy.picture --url http://$(HOST):$(PORT)
+
+hair: $(VENV)/.base ## The README's picture of hair, from the effects themselves
+	$(BIN)/python -m deploy.hair
 
 evaluate: $(VENV)/.base ## Accuracy of the running platform on the data set in DATA; report and pictures in OUT
 	@$(BIN)/python -m services.cli evaluate $(DATA) --url http://$(HOST):$(PORT) --out $(OUT)/evaluate
