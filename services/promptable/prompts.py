@@ -41,7 +41,7 @@ def _problems(prompt: Prompt, size: tuple[int, int], takes_text: bool, index: in
         yield detail(f"{name}.text", prompt.text, "points, box, mask", "this model takes no text")
     if len(prompt.labels) != len(prompt.points):
         yield detail(f"{name}.labels", len(prompt.labels), len(prompt.points), "one label a point")
-    if not np.isin(prompt.labels, (0, 1)).all():
+    if not {0, 1}.issuperset(prompt.labels.tolist()):
         yield detail(f"{name}.labels", None, "0 or 1", "a label is 1 (inside) or 0 (outside)")
     limit = np.array([size[1], size[0]])
     shown = f"x from 0 to {size[1]}, y from 0 to {size[0]}"

@@ -22,6 +22,9 @@ class UserConfig(BaseModel):
 
     max_batch: int = Field(default=1, ge=1)
     """Most images in one forward pass. On a CPU 1 is fastest; on a GPU 8 to 32."""
+    max_prompts: int | None = Field(default=None, ge=1)
+    """Most prompts in one batch of a promptable decoder; none: `max_batch`. A pass takes milliseconds: answers that
+    leave together save more on the way than the first of them waits."""
     max_pixels: int = Field(default=8 * MEBIPIXEL, ge=1)
     """Most network pixels in one forward pass; an image that is larger than this runs alone."""
     max_queue: int = Field(default=256, ge=1)
@@ -79,9 +82,10 @@ class ServiceArgs(BaseModel):
     def live(self, user_config: Mapping[str, Any] | None) -> UserConfig:
         """The deployment's `user_config`, checked. Raises `ValidationError` or `ValueError` naming the field."""
         config = UserConfig.model_validate(user_config or {})
-        if config.max_batch > self.max_batch:
-            raise ValueError(
-                f"user_config.max_batch: {config.max_batch} is above args.max_batch ({self.max_batch}), "
-                "the largest batch that the engine is prepared for"
-            )
+        for name, wanted in (("max_batch", config.max_batch), ("max_prompts", config.max_prompts or 1)):
+            if wanted > self.max_batch:
+                raise ValueError(
+                    f"user_config.{name}: {wanted} is above args.max_batch ({self.max_batch}), "
+                    "the largest batch that the engine is prepared for"
+                )
         return config

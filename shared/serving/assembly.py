@@ -47,9 +47,10 @@ class LoadedCard:
 
     def reconfigure(self, config: UserConfig) -> None:
         """Apply live caps from the next batch on."""
-        for batcher in self.batchers.values():
+        for role, batcher in self.batchers.items():
+            prompts = config.max_prompts if role == "decoder" else None
             batcher.reconfigure(
-                max_batch=config.max_batch,
+                max_batch=prompts or config.max_batch,
                 max_cost=config.max_pixels,
                 max_queue=config.max_queue,
                 max_wait_s=config.max_wait_ms / 1000,

@@ -34,6 +34,7 @@ def test_a_bad_argument_is_named(args: dict[str, Any], field: str) -> None:
         ({"max_wait_ms": -1}, "max_wait_ms"),
         ({"score_threshold": 2}, "score_threshold"),
         ({"max_batch": 5}, "user_config.max_batch: 5 is above args.max_batch (4)"),
+        ({"max_prompts": 5}, "user_config.max_prompts: 5 is above args.max_batch (4)"),
     ],
 )
 def test_a_bad_user_config_is_named(config: dict[str, Any], said: str) -> None:

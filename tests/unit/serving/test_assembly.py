@@ -40,6 +40,17 @@ async def test_live_caps_reach_the_batchers() -> None:
     assert (caps.max_batch, caps.max_queue, caps.max_wait_s, caps.max_cost) == (7, 3, 0.02, 9)
 
 
+async def test_prompts_have_a_cap_of_their_own() -> None:
+    prompts = ServiceArgs.model_validate({"model": "mean", "tasks": ("promptable",), "in_flight": 2})
+    loaded = load_card(prompts, ("encoder", "decoder"), SETTINGS, RecordingSink())
+    loaded.reconfigure(prompts.live({"max_batch": 2, "max_prompts": 6}))
+    caps = {role: batcher.caps.max_batch for role, batcher in loaded.batchers.items()}
+    assert caps == {"encoder": 2, "decoder": 6}
+    loaded.reconfigure(prompts.live({"max_batch": 2}))
+    assert loaded.batchers["decoder"].caps.max_batch == 2
+    assert {batcher.slots for batcher in loaded.batchers.values()} == {2}
+
+
 def test_a_model_that_does_not_warm_does_not_start() -> None:
     with pytest.raises(ArithmeticError, match="broken on purpose"):
         assemble_dense(args("broken"), SETTINGS, RecordingSink())
