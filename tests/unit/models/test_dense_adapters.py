@@ -211,7 +211,7 @@ def test_mask_rcnn_called_directly(name: str, size: tuple[int, int]) -> None:
         assert got.label_id == label
         assert got.score == pytest.approx(score, abs=1e-2)  # random weights turn the last bit of f32 into .003
         assert got.detection_box is not None
-        np.testing.assert_allclose(got.detection_box, box, atol=0.3)
+        np.testing.assert_allclose(got.detection_box, box, atol=1)
         assert np.mean(got.region.full() == inside) > 0.99
 
 
