@@ -16,7 +16,7 @@ import numpy as np
 from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.models.adapters.street_engines import DENSE_OUTPUTS, open_engines
-from shared.models.adapters.street_frame import Bucket, cells, letterboxed, place
+from shared.models.adapters.street_frame import LOGIT_STRIDE, STRIDE, Bucket, cells, letterboxed, place
 from shared.models.adapters.street_prompt import StreetDecoder, StreetEncoder
 from shared.models.engines.engine import Engine
 from shared.models.fingerprint import encoder_fingerprint
@@ -65,8 +65,8 @@ def _needed(roles: Sequence[Role]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What the network says of one image, over the cells of its valid part: logits [11,h,w]; centre scores [3,h,w] 0 to
-    1 and offsets (dy, dx) [2,h,w] in pixels of the input, both without channels where only labels are asked for."""
+    """What the network says of one image's valid part. At 1/2: logits [11,h,w]. At 1/4: centre scores [3,h,w] 0 to 1
+    and offsets (dy, dx) [2,h,w] in pixels of the input, both without channels where only labels are asked for."""
 
     placement: Placement
     logits: Float32Array
@@ -114,13 +114,13 @@ class StreetNetwork:
 
 
 def _heads(placement: Placement, outputs: dict[str, Any], row: int) -> Heads:
-    rows, columns = cells(placement.valid)
-    none = np.zeros((0, rows, columns), dtype=np.float32)
-    parts = (
-        np.ascontiguousarray(outputs[name][row, :, :rows, :columns]) if name in outputs else none
-        for name in DENSE_OUTPUTS
-    )
-    return Heads(placement, *parts)
+    def part(name: str) -> Float32Array:
+        rows, columns = cells(placement.valid, LOGIT_STRIDE if name == "logits" else STRIDE)
+        if name not in outputs:
+            return np.zeros((0, rows, columns), dtype=np.float32)
+        return np.ascontiguousarray(outputs[name][row, :, :rows, :columns])
+
+    return Heads(placement, *map(part, DENSE_OUTPUTS))
 
 
 class StreetDense(ABC, Generic[Out]):

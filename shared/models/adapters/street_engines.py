@@ -29,7 +29,7 @@ SOURCE_KEY = ("segserve", "quantised_from")
 class StreetEngines(Protocol):
     """The parts of the network, each on an engine of its own.
 
-    `dense`: image uint8 [n,h,w,3] to logits [n,11,h/4,w/4], centres [n,3,..] 0 to 1, offsets [n,2,..] in pixels.
+    `dense`: image uint8 [n,h,w,3] to logits [n,11,h/2,w/2], centres [n,3,..] 0 to 1, offsets [n,2,..] in pixels.
     `encoder`: the same image to embedding float16 [n,80,h/4,w/4]. `decoder`: embedding [1,80,h,w] and prompt maps
     float32 [n,6,h,w] to masks [n,3,h,w] and iou [n,3].
     """

@@ -14,7 +14,9 @@ from shared.models.geometry import Placement, Size
 from shared.types import UInt8Array
 
 STRIDE = 4
-"""Pixels of the input per cell of the network's outputs."""
+"""Pixels of the input per cell of the network's outputs, but for the logits."""
+LOGIT_STRIDE = 2
+"""Pixels of the input per cell of the semantic logits."""
 Bucket = tuple[int, int]
 
 
@@ -29,9 +31,9 @@ def place(size: tuple[int, int], buckets: Sequence[Bucket]) -> Placement:
     return Placement(Size(*size), Size(height, width), Size(*canvas))
 
 
-def cells(size: Size) -> tuple[int, int]:
+def cells(size: Size, stride: int = STRIDE) -> tuple[int, int]:
     """Rows and columns of the network's outputs over this part of its input."""
-    return -(-size.height // STRIDE), -(-size.width // STRIDE)
+    return -(-size.height // stride), -(-size.width // stride)
 
 
 def letterboxed(pixels: UInt8Array, placement: Placement, padding: Sequence[float]) -> UInt8Array:

@@ -26,7 +26,7 @@ UINT8, FLOAT16, FLOAT32 = np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.
 
 
 class Heads(nn.Module):
-    """Image uint8 [n,h,w,3] to logits, centres (0 to 1) and offsets at 1/4."""
+    """Image uint8 [n,h,w,3] to logits at 1/2, centres (0 to 1) and offsets at 1/4."""
 
     def __init__(self, net: StreetNet) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""The bundled `street` network: RGB pixels in; features at 1/4, the dense heads on them, and the promptable
-embedding out.
+"""The bundled `street` network: RGB pixels in; features at 1/4, the dense heads on them (labels at 1/2, where poles
+are still seen), and the promptable embedding out.
 
 Fused inverted residuals at high resolution (dense 3x3 convolutions are the cheaper ones there on a CPU), depthwise
 inverted residuals with squeeze-excitation below, a context block at 1/32 and a feature pyramid back up to 1/4.
@@ -23,11 +23,12 @@ FEATURES = 64
 """Channels of the pyramid's finest map, which every head reads."""
 
 EMBEDDING_CHANNELS = FEATURES + len(CLASSES) + len(THINGS) + 2
-"""What is cached of an image for promptable: features, semantic logits, centre logits, offsets in units of 16
+"""What is cached of an image for promptable: features, coarse semantic logits, centre logits, offsets in units of 16
 pixels.
 """
 
 STRIDE = 4
+"""Pixels of the input per cell of the features, centres, offsets and coarse logits."""
 OFFSET_UNIT = 16.0
 """Pixels of the input per unit of the offset head's raw output: keeps the regression's targets near one."""
 
@@ -38,8 +39,19 @@ their products exactly.
 """
 
 
+class Encoded(NamedTuple):
+    """What the encoder makes of [n,3,h,w], sides rounded up: features [n,64,h/4,w/4], the stem's [n,32,h/2,w/2], and
+    those at 1/16 (for the auxiliary loss).
+    """
+
+    features: Tensor
+    stem: Tensor
+    middle: Tensor
+
+
 class DenseOutput(NamedTuple):
-    """Raw heads at 1/4 of the input, rounded up: logits [n,11,h,w], centres (logits) [n,3,h,w], offsets [n,2,h,w].
+    """Raw heads. At 1/2 of the input, rounded up: logits [n,11,h,w]; at 1/4: centres (logits) [n,3,h,w], offsets
+    [n,2,h,w] and the coarse logits [n,11,h,w] that those at 1/2 refine.
 
     Offsets are (dy, dx) from a cell's centre to its instance's centre of mass, in pixels of the input.
     """
@@ -47,6 +59,7 @@ class DenseOutput(NamedTuple):
     logits: Tensor
     centres: Tensor
     offsets: Tensor
+    coarse: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class StreetConfig:
     expansion: int = 4
     pyramid: tuple[int, int, int] = (FEATURES, 80, 112)
     context: int = 128
+    detail: int = 16
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -190,7 +204,7 @@ class Context(nn.Module):
 
 
 class StreetEncoder(nn.Module):
-    """Normalised RGB [n,3,h,w] to features [n,64,ceil(h/4),ceil(w/4)], and those at 1/16 (for the auxiliary loss)."""
+    """Normalised RGB [n,3,h,w] to what the heads read."""
 
     def __init__(self, config: StreetConfig) -> None:
         super().__init__()
@@ -211,8 +225,8 @@ class StreetEncoder(nn.Module):
         self.tops = nn.ModuleList(ConvNorm(ups[i + 1], ups[i], act=False) for i in range(3))
         self.smooth = nn.ModuleList(ConvNorm(ups[i], ups[i], 3) for i in range(3))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem(x)
+    def forward(self, x: Tensor) -> Encoded:
+        x = stem = self.stem(x)
         features: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
@@ -221,27 +235,61 @@ class StreetEncoder(nn.Module):
         for i in (2, 1, 0):
             lateral = self.laterals[i](features[i])
             x = self.smooth[i](F.relu(lateral + resize_to(self.tops[i](x), lateral)))
-        return x, features[2]
+        return Encoded(x, stem, features[2])
+
+
+class Detail(nn.Module):
+    """Coarse logits at 1/4 to logits at 1/2: resized, and corrected by what the stem sees there. Begins without a
+    correction.
+    """
+
+    def __init__(self, channels: int, stem: int, width: int) -> None:
+        super().__init__()
+        self.near = ConvNorm(stem, width, act=False)
+        self.far = ConvNorm(channels, width, act=False)
+        self.mix = ConvNorm(width, width, 3)
+        self.out = nn.Conv2d(width, len(CLASSES), 1, bias=False)
+
+    def forward(self, coarse: Tensor, features: Tensor, stem: Tensor) -> Tensor:
+        near = self.near(stem)
+        y = self.mix(F.relu(near + resize_to(self.far(features), near)))
+        correction: Tensor = self.out(y)
+        return resize_to(coarse, near) + correction
 
 
 class DenseHeads(nn.Module):
-    """The encoder's features to semantic logits, centre heatmaps of each thing class, and offsets to the instance's
+    """What the encoder sees to semantic logits, centre heatmaps of each thing class, and offsets to the instance's
     centre.
 
     Centres and offsets follow Panoptic-DeepLab (Cheng et al. 2020), with one heatmap a class.
     """
 
-    def __init__(self, channels: int = FEATURES) -> None:
+    def __init__(self, config: StreetConfig) -> None:
         super().__init__()
+        channels = FEATURES
         self.semantic = nn.Sequential(ConvNorm(channels, 64, 3), nn.Dropout2d(0.05), nn.Conv2d(64, len(CLASSES), 1))
+        self.detail = Detail(channels, config.stem, config.detail)
         self.instance = ConvNorm(channels, 48, 3)
         self.centres = nn.Conv2d(48, len(THINGS), 1)
         self.offsets = nn.Conv2d(48, 2, 1)
         nn.init.constant_(self.centres.bias, -4.0)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor) -> DenseOutput:
-        shared = self.instance(features)
-        return DenseOutput(self.semantic(features), self.centres(shared), self.offsets(shared) * OFFSET_UNIT)
+    def forward(self, seen: Encoded) -> DenseOutput:
+        shared, coarse = self.instance(seen.features), self.semantic(seen.features)
+        logits = self.detail(coarse, seen.features, seen.stem)
+        return DenseOutput(logits, self.centres(shared), self.offsets(shared) * OFFSET_UNIT, coarse)
+
+    @torch.no_grad()
+    def shift(self, offsets: Tensor) -> None:
+        """Add `offsets` [11] to the semantic logits, in place, by the last bias."""
+        bias = self.semantic.get_parameter("2.bias")
+        bias.add_(offsets.to(bias.device))
+
+    @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide the semantic logits by `temperature`, in place, by the last weights."""
+        for parameter in (*self.semantic[2].parameters(), self.detail.out.weight):
+            parameter.div_(temperature)
 
 
 class StreetNet(nn.Module):
@@ -251,28 +299,33 @@ class StreetNet(nn.Module):
         super().__init__()
         config = config or StreetConfig()
         self.encoder = StreetEncoder(config)
-        self.heads = DenseHeads()
+        self.heads = DenseHeads(config)
         self.auxiliary = nn.Sequential(ConvNorm(config.widths[2], 64, 3), nn.Conv2d(64, len(CLASSES), 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out" if module.groups == 1 else "fan_in")
         for head in (self.heads.semantic[2], self.heads.centres, self.heads.offsets, self.auxiliary[1]):
             nn.init.normal_(head.weight, std=0.02)  # type: ignore[arg-type]
+        nn.init.zeros_(self.heads.detail.out.weight)
 
     def forward(self, x: Tensor) -> DenseOutput:
-        """Normalised RGB [n,3,h,w] to raw heads at 1/4."""
-        out: DenseOutput = self.heads(self.encoder(x)[0])
+        """Normalised RGB [n,3,h,w] to raw heads."""
+        out: DenseOutput = self.heads(self.encoder(x))
         return out
 
     def forward_train(self, x: Tensor) -> tuple[DenseOutput, Tensor]:
         """The same, and the auxiliary semantic logits at 1/16."""
-        features, middle = self.encoder(x)
-        return self.heads(features), self.auxiliary(middle)
+        seen: Encoded = self.encoder(x)
+        return self.heads(seen), self.auxiliary(seen.middle)
 
     def embed(self, x: Tensor) -> Tensor:
         """Normalised RGB [n,3,h,w] to the embedding [n,80,h,w] at 1/4: the features and what the dense heads say of
         them.
         """
-        features: Tensor = self.encoder(x)[0]
-        out = self.heads(features)
-        return torch.cat([features, out.logits, out.centres, out.offsets * (1 / OFFSET_UNIT)], 1)
+        return self.look(x)[1]
+
+    def look(self, x: Tensor) -> tuple[DenseOutput, Tensor]:
+        """Normalised RGB [n,3,h,w] to raw heads, and the embedding."""
+        seen: Encoded = self.encoder(x)
+        out: DenseOutput = self.heads(seen)
+        return out, torch.cat([seen.features, out.coarse, out.centres, out.offsets * (1 / OFFSET_UNIT)], 1)

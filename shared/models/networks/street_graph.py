@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shared.models.networks.street import OFFSET_UNIT, StreetNet, normalise
+from shared.models.networks.street import StreetNet, normalise
 from shared.models.networks.street_prompt import PromptDecoder
 
 DENSE_INPUTS = ("image",)
@@ -18,7 +18,7 @@ DECODER_OUTPUTS = ("masks", "iou")
 class DenseGraph(nn.Module):
     """Pixels uint8 [n,h,w,3] RGB to, in the order of DENSE_OUTPUTS: labels uint8 [n,h,w]; confidence float16
     [n,h,w], the
-    calibrated probability of that label; logits [n,11,h/4,w/4]; centre scores [n,3,h/4,w/4] in 0-1; offsets (dy, dx)
+    calibrated probability of that label; logits [n,11,h/2,w/2]; centre scores [n,3,h/4,w/4] in 0-1; offsets (dy, dx)
     [n,2,h/4,w/4] in pixels of the input; embedding float16 [n,80,h/4,w/4].
     """
 
@@ -28,13 +28,11 @@ class DenseGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = normalise(image.permute(0, 3, 1, 2).float())
-        features = self.net.encoder(pixels)[0]
-        out = self.net.heads(features)
+        out, embedding = self.net.look(pixels)
         full = F.interpolate(out.logits, size=image.shape[1:3], mode="bilinear", align_corners=False)
         labels = full.argmax(1).to(torch.uint8)
         confidence = full.softmax(1).amax(1).half()
-        embedding = torch.cat([features, out.logits, out.centres, out.offsets * (1 / OFFSET_UNIT)], 1).half()
-        return labels, confidence, out.logits, out.centres.sigmoid(), out.offsets, embedding
+        return labels, confidence, out.logits, out.centres.sigmoid(), out.offsets, embedding.half()
 
 
 class DecoderGraph(nn.Module):

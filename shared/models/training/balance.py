@@ -54,8 +54,5 @@ def best_offsets(logits: Tensor, labels: Tensor) -> Tensor:
 def balance(net: StreetNet, split: Split, every: int = 3, stride: int = 5) -> list[float]:
     """Add the offsets that suit `split` to the semantic logits of `net`, in place, by its last bias; return them."""
     offsets = best_offsets(*sampled_logits(net, split, every, stride))
-    last = net.heads.semantic[2]
-    if not isinstance(last, nn.Conv2d) or last.bias is None:
-        raise TypeError("the semantic head must end in a convolution with bias")
-    last.bias.add_(offsets.to(last.bias.device))
+    net.heads.shift(offsets)
     return [round(float(offset), 4) for offset in offsets]

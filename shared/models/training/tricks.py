@@ -25,9 +25,10 @@ class Mirrored(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> DenseOutput:
-        plain, mirrored = self.net(x), self.net(x.flip(3))
+        plain: DenseOutput = self.net(x)
+        mirrored: DenseOutput = self.net(x.flip(3))
         mean = (plain.logits.float().softmax(1) + mirrored.logits.float().softmax(1).flip(3)) / 2
-        return DenseOutput(mean.clamp_min(1e-9).log(), plain.centres, plain.offsets)
+        return plain._replace(logits=mean.clamp_min(1e-9).log())
 
 
 def tricks(checkpoints: Path, val: Split) -> list[dict[str, Any]]:

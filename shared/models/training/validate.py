@@ -75,15 +75,8 @@ def best_temperature(net: nn.Module, split: Split, batch: int = 4, stride: int =
     return float(candidates[int(totals.argmin())])
 
 
-@torch.no_grad()
 def calibrate(net: StreetNet, split: Split) -> float:
-    """Divide the semantic logits of `net` by the temperature that suits `split`, in place, by its last layer; return
-    it.
-    """
+    """Divide the semantic logits of `net` by the temperature that suits `split`, in place; return it."""
     temperature = best_temperature(net, split)
-    last = net.heads.semantic[2]
-    if not isinstance(last, nn.Conv2d) or last.bias is None:
-        raise TypeError("the semantic head must end in a convolution with bias")
-    last.weight.div_(temperature)
-    last.bias.div_(temperature)
+    net.heads.cool(temperature)
     return temperature

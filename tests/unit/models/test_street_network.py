@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.models.networks.street import EMBEDDING_CHANNELS, StreetNet, fuse, normalise
+from shared.models.networks.street import EMBEDDING_CHANNELS, StreetNet, fuse, normalise, resize_to
 from shared.models.networks.street_graph import DENSE_OUTPUTS, DenseGraph
 from shared.models.networks.street_prompt import PromptDecoder
 from shared.models.networks.street_weights import Street, build, load_street, parameter_count, save_street
@@ -24,16 +24,43 @@ def shaken(street: Street) -> Street:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 95), (33, 130)])
-def test_every_head_is_a_quarter_rounded_up(height: int, width: int) -> None:
+def test_labels_are_a_half_and_every_other_head_a_quarter_rounded_up(height: int, width: int) -> None:
     net = StreetNet().eval()
     with torch.no_grad():
         out = net(normalise(torch.rand(2, 3, height, width) * 255))
         embedding = net.embed(normalise(torch.rand(1, 3, height, width) * 255))
     size = (-(-height // 4), -(-width // 4))
-    assert out.logits.shape == (2, 11, *size)
+    assert out.logits.shape == (2, 11, -(-height // 2), -(-width // 2))
+    assert out.coarse.shape == (2, 11, *size)
     assert out.centres.shape == (2, 3, *size)
     assert out.offsets.shape == (2, 2, *size)
     assert embedding.shape == (1, EMBEDDING_CHANNELS, *size)
+
+
+def test_detail_begins_without_a_correction_and_then_sees_what_the_stem_sees() -> None:
+    torch.manual_seed(0)
+    net = StreetNet().eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        out = net(image)
+        torch.testing.assert_close(out.logits, resize_to(out.coarse, out.logits))
+        net.heads.detail.out.weight.normal_()
+        corrected = net(image)
+    assert torch.equal(corrected.coarse, out.coarse)
+    assert float((corrected.logits - out.logits).abs().mean()) > 0.01
+
+
+def test_a_temperature_divides_the_logits_and_an_offset_moves_them() -> None:
+    net = shaken(build()).dense
+    image = torch.randn(1, 3, 64, 96)
+    offsets = torch.linspace(-1, 1, 11)
+    with torch.no_grad():
+        before = net(image)
+        net.heads.cool(1.6)
+        net.heads.shift(offsets)
+        after = net(image)
+    torch.testing.assert_close(after.logits, before.logits / 1.6 + offsets.view(1, -1, 1, 1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(after.coarse, before.coarse / 1.6 + offsets.view(1, -1, 1, 1), rtol=1e-4, atol=1e-4)
 
 
 def test_it_stays_under_five_million_parameters() -> None:

@@ -96,13 +96,13 @@ def test_centre_and_offset_losses_vanish_on_their_targets() -> None:
 
 def test_the_dense_loss_has_a_gradient_in_every_head() -> None:
     labels, numbers = scene()
-    heads = [torch.randn(2, c, 16, 24, requires_grad=True) for c in (11, 3, 2)]
+    heads = [torch.randn(2, c, 16, 24, requires_grad=True) for c in (11, 3, 2, 11)]
     side = torch.randn(2, 11, 4, 6, requires_grad=True)
     total, parts = dense_loss(DenseOutput(*heads), side, labels, numbers, torch.ones(11), lovasz=0.5)
     torch.autograd.backward(total)
     assert set(parts) == {"semantic", "auxiliary", "lovasz", "centres", "offsets"}
     assert sum(parts.values()) == pytest.approx(float(total.detach()), rel=1e-5)
-    assert all(head.grad is not None and float(head.grad.abs().sum()) > 0 for head in [*heads, side])
+    assert all(head.grad is not None and float(head.grad.abs().sum()) > 0 for head in [*heads[:3], side])
 
 
 def test_one_good_candidate_is_enough_for_a_single_click() -> None:

@@ -57,7 +57,7 @@ class Thresholds(nn.Module):
         logits = torch.full((len(x), len(CLASSES), *x.shape[2:]), -9.0)
         logits[:, :1], logits[:, 3:4] = bright, -bright
         nothing = torch.zeros(len(x), 3, *x.shape[2:])
-        return DenseOutput(logits, nothing, nothing[:, :2])
+        return DenseOutput(logits, nothing, nothing[:, :2], logits)
 
 
 def test_robustness_names_every_condition_and_shows_what_light_costs() -> None:
