@@ -34,6 +34,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--start", type=Path, help="begin from these weights (a street.safetensors) instead of none")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: 2e-3 dense, 1.5e-3 prompt)")
+    parser.add_argument(
+        "--hold-out", metavar="SEQUENCE", help="train without the photos whose names begin so, and measure on them"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
     return parser.parse_args(arguments)
@@ -46,7 +49,11 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, val = (read_split(options.data, split, device) for split in ("train", "val"))
+    train = read_split(options.data, "train", device)
+    if options.hold_out:
+        train, val = train.held_out(options.hold_out)
+    else:
+        val = read_split(options.data, "val", device)
     seen = with_drawings(train)
     share = {"dense": 8 / 11, "prompt": 3 / 11} if options.stage == "all" else {"dense": 1.0, "prompt": 1.0}
 

@@ -74,6 +74,18 @@ class Split:
         names = tuple(self.names[i] for i in keep)
         return Split(names, self.photos[at], self.labels[at], self.numbers[at], table)
 
+    def held_out(self, sequence: str) -> tuple[Split, Split]:
+        """The photos of every other sequence, and those of this one: whose names begin with it.
+
+        Raises ValueError when one of the two would be empty.
+        """
+        within = [i for i, name in enumerate(self.names) if name.startswith(sequence)]
+        others = [i for i, name in enumerate(self.names) if not name.startswith(sequence)]
+        if not within or not others:
+            known = ", ".join(sorted({name.split("_")[0] for name in self.names}))
+            raise ValueError(f"{sequence} is not one of several sequences here: {known}")
+        return self.subset(others), self.subset(within)
+
 
 def class_components(
     label: npt.NDArray[np.uint8],

@@ -51,6 +51,15 @@ def test_a_subset_keeps_what_belongs_to_its_photos(split: Split) -> None:
     assert torch.equal(first.area, split.components.select(split.components.image == 0).area)
 
 
+def test_a_sequence_is_held_out_by_its_name(split: Split) -> None:
+    rest, held = split.held_out("01")
+    assert (rest.names, held.names) == (("00", "02"), ("01",))
+    assert torch.equal(held.photos[0], split.photos[1])
+    for sequence in ("0", "1"):
+        with pytest.raises(ValueError, match=f"{sequence} is not one of several sequences here: 00, 01, 02"):
+            split.held_out(sequence)
+
+
 def test_missing_and_unequal_files_are_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no photos"):
         read_split(tmp_path, "train")
