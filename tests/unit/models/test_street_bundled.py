@@ -79,7 +79,7 @@ def test_the_quantised_graph_says_nearly_the_same() -> None:
 def test_a_drawn_street_that_training_never_saw_is_told_right(seed: int) -> None:
     image, labels = street_scene(480, 360, seed)
     logits = compiled("street_int8", {"image": [1, 360, 480, 3]})(np.ascontiguousarray(image[None]))["logits"]
-    found = logits[0].argmax(0).repeat(4, 0).repeat(4, 1)
+    found = logits[0].argmax(0).repeat(2, 0).repeat(2, 1)
     assert np.mean(found == labels) > 0.9
 
 
