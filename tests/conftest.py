@@ -1,11 +1,37 @@
-"""What holds for every suite: Hypothesis draws the same examples in each run, and takes its time on any machine.
+"""What holds for every suite: random numbers are the same in each run, whatever ran before.
 
-A change is judged by its own merits then. `pytest --hypothesis-profile=default` draws new examples.
+Hypothesis draws the same examples too, and takes its time on any machine. A change is judged by its own merits then.
+`pytest --hypothesis-profile=default` draws new examples.
 """
 
 from __future__ import annotations
 
+import random
+import sys
+
+import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("segserve", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("segserve")
+
+
+def seed() -> None:
+    """Set every global generator; torch's only where a test has imported it."""
+    random.seed(0)
+    np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded_module() -> None:
+    """Before the module's own fixtures: random weights that they write."""
+    seed()
+
+
+@pytest.fixture(autouse=True)
+def seeded(seeded_module: None) -> None:
+    """Before each test."""
+    seed()

@@ -164,7 +164,7 @@ def test_clipseg_equals_the_library(clipseg: Written) -> None:
     for masks, low, exact in zip(found, logits, whole.logits, strict=True):
         inside = low > 0
         assert_masks(masks, low[None], low[inside].sigmoid().mean().numpy()[None], SIZE)
-        np.testing.assert_allclose(low.numpy(), exact.numpy(), atol=2e-2 * float(exact.std()))
+        np.testing.assert_allclose(low.numpy(), exact.numpy(), atol=5e-2 * float(exact.std()))
     assert not np.array_equal(found[0][0].logits, found[1][0].logits), "phrases must matter"
     assert np.array_equal(found[0][0].logits, found[2][0].logits)
 
