@@ -148,6 +148,8 @@ class Server:
         _, alive = psutil.wait_procs(processes, timeout=1)
         self._signal(signal.SIGKILL, alive)
         psutil.wait_procs(alive, timeout=5)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)  # a killed one too: else Python warns of it when it is forgotten
 
 
 def cpu_between(before: Spent, after: Spent) -> float:
