@@ -5,19 +5,32 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from shared.models.networks.street import StreetNet
 from shared.models.training.balance import balance
 from shared.models.training.data import Split, read_split
-from shared.models.training.dense import DENSE_BUDGET, DenseLoop
+from shared.models.training.dense import DENSE_BUDGET, DenseLoop, DenseRecipe
 from shared.models.training.drawn import with_drawings
 from shared.models.training.loop import Budget, load_checkpoint, save_atomically
 from shared.models.training.prompt import PROMPT_BUDGET, PromptLoop
-from shared.models.training.validate import calibrate
+from shared.models.training.teacher import TEACHER, TEACHER_BUDGET, TeacherLoop, load_teacher
+from shared.models.training.validate import calibrate, validate_semantic
+
+EVER = 2.0
+"""A progress that is never reached."""
+FINAL = "dense_final.pt"
+BUDGETS = {"teacher": TEACHER_BUDGET, "dense": DENSE_BUDGET, "prompt": PROMPT_BUDGET}
+SHARES = {
+    "cpu": {"dense": 8 / 11, "prompt": 3 / 11},
+    "cuda": {"teacher": 4 / 11, "dense": 5 / 11, "prompt": 2 / 11},
+}
+"""Of the minutes asked for: a teacher is more than a CPU has time for."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,15 +40,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--data", type=Path, required=True, help="folder with train/ and val/, each images/ and labels/"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and curves")
-    parser.add_argument("--stage", choices=("dense", "prompt", "all"), default="all")
+    parser.add_argument("--stage", choices=("teacher", "dense", "prompt", "all"), default="all")
     parser.add_argument(
-        "--minutes", type=float, help="wall time in all (default: 75 dense, 28 prompt); all splits it 8:3"
+        "--minutes",
+        type=float,
+        help="wall time in all (default: 75 dense, 28 prompt); all splits it 8:3, and on a GPU 4:5:2 with the teacher",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--start", type=Path, help="begin from these weights (a street.safetensors) instead of none")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: 2e-3 dense, 1.5e-3 prompt)")
     parser.add_argument(
         "--hold-out", metavar="SEQUENCE", help="train without the photos whose names begin so, and measure on them"
+    )
+    parser.add_argument(
+        "--without",
+        choices=("fading", "cutmix", "teacher", "balance"),
+        nargs="+",
+        default=(),
+        help="leave these steps of the recipe out, to see what they give",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
@@ -49,21 +71,46 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     train = read_split(options.data, "train", device)
     if options.hold_out:
         train, val = train.held_out(options.hold_out)
     else:
         val = read_split(options.data, "val", device)
     seen = with_drawings(train)
-    share = {"dense": 8 / 11, "prompt": 3 / 11} if options.stage == "all" else {"dense": 1.0, "prompt": 1.0}
+    recipe = without(DenseRecipe().on(device), options.without)
+    shares = SHARES[device.type] if options.stage == "all" else {options.stage: 1.0}
+    for stage, share in shares.items():
+        budget = budget_of(BUDGETS[stage], options, share)
+        if stage == "teacher":
+            loop = TeacherLoop(seen, val, options.out, budget, recipe, options.resume, config=TEACHER)
+            loop.run()
+        elif stage == "dense":
+            teacher = teacher_of(options, device)
+            DenseLoop(
+                seen, val, options.out, budget, recipe, options.resume, start=options.start, teacher=teacher
+            ).run()
+            finish_dense(options.out, train, val, "balance" not in options.without)
+        else:
+            dense = load_dense(options.out, device)
+            PromptLoop(dense, seen, val, options.out, budget, resume=options.resume, start=options.start).run()
 
-    if options.stage in ("dense", "all"):
-        budget = budget_of(DENSE_BUDGET, options, share["dense"])
-        DenseLoop(seen, val, options.out, budget, resume=options.resume, start=options.start).run()
-    if options.stage in ("prompt", "all"):
-        budget = budget_of(PROMPT_BUDGET, options, share["prompt"])
-        dense = finish_dense(options.out, train, val)
-        PromptLoop(dense, seen, val, options.out, budget, resume=options.resume, start=options.start).run()
+
+def without(recipe: DenseRecipe, left_out: Sequence[str]) -> DenseRecipe:
+    """The recipe less the steps named."""
+    if "fading" in left_out:
+        recipe = replace(recipe, even_from=EVER)
+    if "cutmix" in left_out:
+        recipe = replace(recipe, crops=replace(recipe.crops, cutmix=0.0), full=replace(recipe.full, cutmix=0.0))
+    return recipe
+
+
+def teacher_of(options: argparse.Namespace, device: torch.device) -> StreetNet | None:
+    """The teacher that an earlier stage left in --out; none where there is none or none is wanted."""
+    if "teacher" in options.without or not (options.out / f"{TeacherLoop.name}.pt").exists():
+        return None
+    return load_teacher(options.out, device)
 
 
 def budget_of(default: Budget, options: argparse.Namespace, share: float) -> Budget:
@@ -72,18 +119,26 @@ def budget_of(default: Budget, options: argparse.Namespace, share: float) -> Bud
     return replace(default, minutes=minutes, rate=default.rate if options.rate is None else options.rate)
 
 
-def finish_dense(out: Path, train: Split, val: Split) -> StreetNet:
+def finish_dense(out: Path, train: Split, val: Split, balanced: bool = True) -> StreetNet:
     """The dense stage's average, balanced on `train` and calibrated on `val`, also written to `dense_final.pt`: what
     prompts and export build on.
     """
     device = val.photos.device
-    state = load_checkpoint(out / "dense.pt", device)
+    state = load_checkpoint(out / f"{DenseLoop.name}.pt", device)
     net = StreetNet().to(device)
     net.load_state_dict(state["average"])
-    offsets = balance(net.eval(), train)
+    offsets = balance(net.eval(), train) if balanced else []
     temperature = calibrate(net, val)
     final = {"net": net.state_dict(), "offsets": offsets, "temperature": temperature, "steps": state["steps"]}
-    save_atomically(final, out / "dense_final.pt")
+    save_atomically(final, out / FINAL)
+    tqdm.write(f"offsets {offsets}, temperature {temperature:.3f}, val mIoU {validate_semantic(net, val).miou:.4f}")
+    return net
+
+
+def load_dense(out: Path, device: torch.device) -> StreetNet:
+    """What `finish_dense` wrote."""
+    net = StreetNet().to(device)
+    net.load_state_dict(load_checkpoint(out / FINAL, device)["net"])
     return net
 
 

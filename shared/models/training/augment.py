@@ -23,6 +23,10 @@ PASTED = 10_000
 """Added to the component numbers of pasted objects, so that they stay apart from the photo's own."""
 
 
+MIXED = 40_000
+"""Added to the component numbers of another sample's rectangle."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How strongly a phase augments: crop sizes (h, w) drawn uniformly, the zoom's range, and probabilities."""
@@ -38,6 +42,8 @@ class Recipe:
     """Largest change of the aspect ratio."""
     loose: float = 0.05
     """Probability that a crop may reach past a photo larger than itself."""
+    cutmix: float = 0.3
+    """Probability that a rectangle of a sample is another sample's (Yun et al. 2019; French et al. 2020)."""
 
 
 FULL_RESOLUTION = Recipe(
@@ -46,6 +52,7 @@ FULL_RESOLUTION = Recipe(
     seek_rare=0.25,
     paste=0.4,
     rotate=3.0,
+    cutmix=0.15,
 )
 
 
@@ -75,8 +82,10 @@ class Sampler:
         self.split = split
         table = split.components
         big_enough = table.area >= 60
-        self.rare = [table.select(big_enough & (table.label == c)) for c in RARE]
-        self.rare = [pool for pool in self.rare if len(pool)]
+        pools = [torch.nonzero(big_enough & (table.label == c)).flatten() for c in RARE]
+        pools = [pool for pool in pools if len(pool)]
+        self.rare = table.select(torch.cat(pools) if pools else torch.zeros(0, dtype=torch.long))
+        self._sizes = torch.tensor([len(pool) for pool in pools])
 
     def batch(self, n: int, recipe: Recipe) -> Batch:
         """n samples of one size."""
@@ -88,18 +97,17 @@ class Sampler:
         flip = (torch.rand(n) < 0.5).float() * 2 - 1
         grid = self._grid(height, width, centres, zoom, stretch, angle, flip)
         pixels, labels, numbers = self._warp(images, grid)
-        if self.rare:
+        if len(self.rare):
             pixels, labels, numbers = self._paste(pixels, labels, numbers, zoom, recipe.paste)
+        pixels, labels, numbers = cutmix(pixels, labels, numbers, recipe.cutmix)
         pixels = letterbox(photometric(pixels / 255.0, recipe.weather) * 255.0, labels < 0)
         return Batch(pixels, torch.where(labels < 0, VOID, labels), numbers)
 
     def _rare_objects(self, n: int) -> Components:
         """n components, the class drawn evenly first."""
-        picks = []
-        for kind in torch.randint(len(self.rare), (n,)).tolist():
-            pool = self.rare[kind]
-            picks.append(pool.select(torch.randint(len(pool), (1,))))
-        return Components(*(torch.cat([getattr(p, f) for p in picks]) for f in Components.__dataclass_fields__))
+        kinds = torch.randint(len(self._sizes), (n,))
+        within = (torch.rand(n) * self._sizes[kinds]).long()
+        return self.rare.select((self._sizes.cumsum(0) - self._sizes)[kinds] + within)
 
     def _choose(self, recipe: Recipe, height: int, width: int, zoom: Tensor) -> tuple[Tensor, Tensor]:
         """Photo indices [n] and the crop's centre (row, column) [n,2] in each photo's pixels."""
@@ -109,7 +117,7 @@ class Sampler:
         size = torch.tensor([rows, columns], dtype=torch.float32)
         view = torch.stack([height / zoom, width / zoom], 1)
         centres = torch.rand(n, 2) * size
-        if self.rare:
+        if len(self.rare):
             objects = self._rare_objects(n)
             sought = torch.rand(n) < recipe.seek_rare
             images = torch.where(sought, objects.image, images)
@@ -173,6 +181,26 @@ class Sampler:
         labels[at] = torch.where(mask, donor_labels, labels[at])
         numbers[at] = torch.where(mask, donor_numbers + PASTED, numbers[at])
         return pixels, labels, numbers
+
+
+def cutmix(pixels: Tensor, labels: Tensor, numbers: Tensor, probability: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples whose rectangle of a quarter to six tenths of each side may be the sample's before them."""
+    n, height, width = labels.shape
+    sides = uniform(2 * n, 0.25, 0.6).view(2, n) * torch.tensor([[height], [width]])
+    starts = torch.rand(2, n) * (torch.tensor([[height], [width]]) - sides)
+    sides = sides * (torch.rand(n) < probability)
+    device = labels.device
+    inside = []
+    for size, start, side in zip((height, width), starts.to(device), sides.to(device), strict=True):
+        at = torch.arange(size, device=device)
+        inside.append((at >= start[:, None]) & (at < (start + side)[:, None]))
+    mask = inside[0][:, :, None] & inside[1][:, None, :]
+    other = numbers.roll(1, 0)
+    return (
+        torch.where(mask[:, None], pixels.roll(1, 0), pixels),
+        torch.where(mask, labels.roll(1, 0), labels),
+        torch.where(mask, torch.where(other > 0, other + MIXED, 0), numbers),
+    )
 
 
 def photometric(x: Tensor, weather: float) -> Tensor:

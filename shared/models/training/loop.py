@@ -28,6 +28,10 @@ LONGEST_STEP_S = 60.0
 """Seconds that one step and what it measures may count: a machine asleep or a process stopped spends no budget."""
 
 
+SHOW_EVERY_S = 10.0
+"""Seconds between two updates of the losses beside the progress bar."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Minutes of wall time, the learning rate's peak and warm-up (a fraction of the budget), and minutes between
@@ -87,8 +91,8 @@ class TimedLoop(ABC, Generic[Net]):
         return self.out / f"{self.name}.pt"
 
     @abstractmethod
-    def losses(self, progress: float) -> dict[str, float]:
-        """Draw one batch, run it backwards (gradients only), and return the parts of the loss."""
+    def losses(self, progress: float) -> dict[str, Tensor]:
+        """Draw one batch, run it backwards (gradients only), and return the parts of the loss, detached."""
 
     @abstractmethod
     def measure(self) -> dict[str, Any]:
@@ -117,7 +121,10 @@ class TimedLoop(ABC, Generic[Net]):
         save_atomically(state, self.path)
         (self.out / f"{self.name}_curve.json").write_text(json.dumps(self.curve, indent=1))
 
-    def step(self, progress: float) -> dict[str, float]:
+    def close(self) -> None:
+        """What a loop holds beside its network is let go."""
+
+    def step(self, progress: float) -> dict[str, Tensor]:
         """One update of the network and of its average."""
         rate = learning_rate(progress, self.budget)
         for group in self.optimiser.param_groups:
@@ -132,10 +139,16 @@ class TimedLoop(ABC, Generic[Net]):
 
     def run(self) -> None:
         """Train until the budget is spent, saving and measuring on the way and at the end."""
-        total = 60 * self.budget.minutes
-        saved = measured = self.seconds
+        try:
+            self._train(60 * self.budget.minutes)
+        finally:
+            self.close()
+        self.save()
+
+    def _train(self, total: float) -> None:
+        saved = measured = shown = self.seconds
         before = time.monotonic()
-        means: dict[str, float] = {}
+        means: dict[str, Tensor] = {}
         self.net.train()
         with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=20, desc=self.name) as bar:
             while self.seconds < total:
@@ -149,14 +162,20 @@ class TimedLoop(ABC, Generic[Net]):
                     self.save()
                 now = time.monotonic()
                 self.seconds, before = self.seconds + min(now - before, LONGEST_STEP_S), now
+                if self.seconds - shown >= SHOW_EVERY_S:  # reading a loss waits for a GPU
+                    shown = self.seconds
+                    bar.set_postfix(rounded(means, 3), step=self.steps, refresh=False)
                 bar.update(min(total, self.seconds) - bar.n)
-                bar.set_postfix({"step": self.steps} | {k: round(v, 3) for k, v in means.items()}, refresh=False)
         self._record(means)
-        self.save()
 
-    def _record(self, means: dict[str, float]) -> None:
+    def _record(self, means: dict[str, Tensor]) -> None:
         row: dict[str, Any] = {"minutes": round(self.seconds / 60, 2), "steps": self.steps}
-        row["loss"] = {name: round(value, 4) for name, value in means.items()}
+        row["loss"] = rounded(means, 4)
         row.update(self.measure())
         self.curve.append(row)
         tqdm.write(json.dumps(row))
+
+
+def rounded(means: dict[str, Tensor], digits: int) -> dict[str, float]:
+    """The numbers in `means`, for people."""
+    return {name: round(float(value), digits) for name, value in means.items()}

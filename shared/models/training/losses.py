@@ -4,6 +4,8 @@ instances.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,6 +26,18 @@ class InstanceTargets(NamedTuple):
     inside: Tensor
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a step of the dense stage weighs: Lovasz's part (0 leaves it out), the share of pixels that mining keeps at
+    least (1: all of them), and a teacher's logits [n,11,h/2,w/2] with their part.
+    """
+
+    lovasz: float = 0.0
+    keep: float = 0.3
+    teacher: Tensor | None = None
+    distil: float = 2.0
+
+
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, keep: float = 0.3, easy: float = 0.8) -> Tensor:
     """Class-weighted cross entropy over pixels with probability under `easy`, at least the hardest `keep` of them.
 
@@ -31,37 +45,31 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, keep: fl
     """
     loss = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none").flatten()
     flat = labels.flatten()
-    valid = flat != VOID
     with torch.no_grad():
-        some = loss[valid][:: max(1, loss.numel() // 20_000)]
-        threshold = -torch.log(torch.tensor(easy, device=loss.device))
-        if some.numel():
-            threshold = torch.minimum(threshold, torch.quantile(some, 1 - keep))
-        pixel_weights = torch.cat([weights, weights.new_zeros(1)])[flat] * (valid & (loss >= threshold))
+        hard = loss.new_tensor(-math.log(easy))
+        some = torch.where(flat != VOID, loss, torch.nan)[:: max(1, loss.numel() // 20_000)]
+        threshold = torch.minimum(hard, torch.nanquantile(some, 1 - keep).nan_to_num(nan=math.inf))
+        pixel_weights = torch.cat([weights, weights.new_zeros(1)])[flat] * (loss >= threshold)
     return (loss * pixel_weights).sum() / pixel_weights.sum().clamp_min(1.0)
 
 
 def lovasz_softmax(logits: Tensor, labels: Tensor, pixels: int = 40_000) -> Tensor:
     """Lovasz extension of the Jaccard loss (Berman et al. 2018) over the classes present, on a random draw of
-    pixels.
+    pixels; void ones among them cost nothing.
     """
     flat = labels.flatten()
-    valid = torch.nonzero(flat != VOID).flatten()
-    if not len(valid):
-        return logits.sum() * 0.0
-    chosen = valid[torch.randint(len(valid), (pixels,), device=valid.device)]
+    chosen = torch.randint(flat.numel(), (pixels,), device=flat.device)
     scores = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])[chosen].softmax(1)
     target = flat[chosen]
-    losses = []
-    for value in torch.unique(target).tolist():
-        truth = (target == value).float()
-        errors, order = (truth - scores[:, value]).abs().sort(descending=True)
-        ordered = truth[order]
-        total = ordered.sum()
-        union = total + (1 - ordered).cumsum(0)
-        jaccard = 1 - (total - ordered.cumsum(0)) / union
-        losses.append((errors * torch.diff(jaccard, prepend=jaccard.new_zeros(1))).sum())
-    return torch.stack(losses).mean()
+    truth = (torch.arange(logits.shape[1], device=flat.device)[:, None] == target).float()
+    errors, order = ((truth - scores.T).abs() * (target != VOID)).sort(descending=True)
+    ordered = truth.gather(1, order)
+    total = ordered.sum(1, keepdim=True)
+    union = total + (1 - ordered).cumsum(1)
+    jaccard = 1 - (total - ordered.cumsum(1)) / union.clamp_min(1)
+    losses = (errors * torch.diff(jaccard, prepend=jaccard.new_zeros(len(jaccard), 1))).sum(1)
+    present = (total[:, 0] > 0).float()
+    return (losses * present).sum() / present.sum().clamp_min(1)
 
 
 def instance_targets(labels: Tensor, numbers: Tensor) -> InstanceTargets:
@@ -120,19 +128,30 @@ def offset_l1(offsets: Tensor, targets: InstanceTargets) -> Tensor:
     return (difference * targets.inside).sum() / targets.inside.sum().clamp_min(1)
 
 
+def distilled(logits: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    """Mean divergence of softened probabilities from a teacher's (Hinton et al. 2015), void pixels included; logits
+    [n,11,h,w] of both.
+    """
+    wanted = (teacher.float() / temperature).log_softmax(1)
+    found = (logits.float() / temperature).log_softmax(1)
+    return (wanted.exp() * (wanted - found)).sum(1).mean() * temperature**2
+
+
 def dense_loss(
-    out: DenseOutput, auxiliary: Tensor, labels: Tensor, numbers: Tensor, weights: Tensor, lovasz: float
-) -> tuple[Tensor, dict[str, float]]:
-    """The dense stage's sum and its parts; `lovasz` is that term's weight (0 leaves it out)."""
+    out: DenseOutput, auxiliary: Tensor, labels: Tensor, targets: InstanceTargets, weights: Tensor, terms: Terms
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The dense stage's sum and its parts, detached."""
     logits = F.interpolate(out.logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    parts = {"semantic": ohem_cross_entropy(logits, labels, weights)}
+    mined = ohem_cross_entropy(logits, labels, weights, terms.keep)
+    parts = {"semantic": mined}
     small = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     side = F.interpolate(auxiliary.float(), size=small.shape[-2:], mode="bilinear", align_corners=False)
-    parts["auxiliary"] = 0.3 * F.cross_entropy(side, small, weight=torch.cat([weights]), ignore_index=VOID)
-    if lovasz > 0:
-        parts["lovasz"] = lovasz * lovasz_softmax(logits, labels)
-    targets = instance_targets(labels, numbers)
+    parts["auxiliary"] = 0.3 * F.cross_entropy(side, small, weight=weights, ignore_index=VOID)
+    if terms.lovasz > 0:
+        parts["lovasz"] = terms.lovasz * lovasz_softmax(logits, labels, max(40_000, 5_000 * len(labels)))
     parts["centres"] = 0.1 * centre_focal(out.centres, targets.centres)
     parts["offsets"] = 0.2 * offset_l1(out.offsets, targets)
+    if terms.teacher is not None:
+        parts["teacher"] = terms.distil * distilled(out.logits, terms.teacher)
     total = torch.stack(list(parts.values())).sum()
-    return total, {name: float(value.detach()) for name, value in parts.items()}
+    return total, {name: value.detach() for name, value in parts.items()}

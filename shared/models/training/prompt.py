@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from shared.models.networks.street import STRIDE, StreetNet
 from shared.models.networks.street_prompt import PromptDecoder, PromptOutput
+from shared.models.training.ahead import Ahead
 from shared.models.training.augment import FULL_RESOLUTION, Recipe, Sampler
 from shared.models.training.data import Split
 from shared.models.training.loop import Budget, TimedLoop
 from shared.models.training.precision import mixed
-from shared.models.training.prompts import Interaction, draw_interactions
+from shared.models.training.prompts import Interaction, Mask, draw_interactions, in_parallel
 from shared.models.training.validate_prompts import answer, embed, stack_prompts, validate_prompts
 from shared.models.training.warm_start import bundled_half, unfold
 
@@ -43,8 +45,24 @@ class PromptRecipe:
     forget: float = 0.25
     """Probability that the earlier mask is not sent along."""
 
+    def on(self, device: torch.device) -> PromptRecipe:
+        """The same with batches that fill `device`."""
+        if device.type != "cuda":
+            return self
+        return replace(self, photos=4 * self.photos, full_photos=4 * self.full_photos)
 
-def mask_loss(out: PromptOutput, wanted: Tensor, ambiguous: Tensor) -> tuple[Tensor, dict[str, float]]:
+
+class Drawn(NamedTuple):
+    """One step's photos and users: embeddings [b,80,h/4,w/4], masks wanted [n,1,h/2,w/2] in 0-1, and who wants them,
+    those of a photo together.
+    """
+
+    embedding: Tensor
+    wanted: Tensor
+    users: list[Interaction]
+
+
+def mask_loss(out: PromptOutput, wanted: Tensor, ambiguous: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross entropy, Dice, and the error of the predicted IoU; `wanted` [n,1,h/2,w/2] in 0-1.
 
     Where `ambiguous` bool [n] (one click so far) the best candidate counts, with a fifth of the mean; else their mean.
@@ -62,7 +80,7 @@ def mask_loss(out: PromptOutput, wanted: Tensor, ambiguous: Tensor) -> tuple[Ten
         hit, truth = masks > 0, target > 0.5
         iou = (hit & truth).flatten(2).sum(2) / (hit | truth).flatten(2).sum(2).clamp_min(1)
     score = F.mse_loss(out.iou.float(), iou)
-    return chosen.mean() + score, {"mask": float(chosen.mean().detach()), "score": float(score.detach())}
+    return chosen.mean() + score, {"mask": chosen.mean().detach(), "score": score.detach()}
 
 
 class PromptLoop(TimedLoop[PromptDecoder]):
@@ -82,35 +100,38 @@ class PromptLoop(TimedLoop[PromptDecoder]):
         start: Path | None = None,
     ) -> None:
         device = train.photos.device
-        self.recipe, self.val = recipe or PromptRecipe(), val
+        self.recipe, self.val, self.progress = recipe or PromptRecipe().on(device), val, 0.0
         self.sampler = Sampler(train)
         self.dense = dense.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         decoder = PromptDecoder().to(device).to(memory_format=torch.channels_last)
         self.random = np.random.default_rng(0)
         if start is not None:
-            embedding, users = self._draw(full=False)
+            embedding, _, users = self._draw()
             unfold(decoder, bundled_half(start, "decoder"), lambda: decoder(embedding, stack_prompts(users).to(device)))
         super().__init__(decoder, out, budget, resume)
-        self.random = np.random.default_rng(self.steps)
+        self.random, self.talk = np.random.default_rng(self.steps).spawn(2)
+        self.batches = Ahead(self._draw, device)
 
-    def _draw(self, full: bool) -> tuple[Tensor, list[Interaction]]:
-        """Embeddings [b,80,h/4,w/4] of augmented photos, and users of each photo, `objects` together."""
-        recipe = self.recipe
-        batch = self.sampler.batch(recipe.full_photos if full else recipe.photos, recipe.full if full else recipe.crops)
-        users = draw_interactions(batch, recipe.objects, self.random)
+    def _draw(self) -> Drawn:
+        """Augmented photos as the frozen network sees them, and `objects` users of each."""
+        recipe, full = self.recipe, self.progress >= self.recipe.full_from
+        users: list[Interaction] = []
+        while not users:
+            photos = recipe.full_photos if full else recipe.photos
+            batch = self.sampler.batch(photos, recipe.full if full else recipe.crops)
+            users = draw_interactions(batch, recipe.objects, self.random)
+        device = batch.pixels.device
         owners = torch.tensor([user.owner for user in users[:: recipe.objects]], dtype=torch.long)
-        return embed(self.dense, batch.pixels[owners.to(batch.pixels.device)]), users
+        wanted = torch.from_numpy(np.stack([user.wanted for user in users]))[:, None].to(device).float()
+        embedding = embed(self.dense, batch.pixels[owners.to(device)])
+        return Drawn(embedding, F.avg_pool2d(wanted, STRIDE // 2), users)
 
-    def losses(self, progress: float) -> dict[str, float]:
+    def losses(self, progress: float) -> dict[str, Tensor]:
         """One batch of users: their first prompt and a later correction, both backwards."""
-        recipe = self.recipe
-        embedding, users = self._draw(progress >= recipe.full_from)
-        if not users:
-            return {}
-        wanted = torch.from_numpy(np.stack([user.wanted for user in users]))[:, None].float().to(self.device)
-        wanted = F.avg_pool2d(wanted, STRIDE // 2)
-        rounds = 2 if self.random.random() >= recipe.long_talk else int(self.random.integers(3, 6))
-        parts: dict[str, float] = {}
+        self.progress, recipe = progress, self.recipe
+        embedding, wanted, users = self.batches.next()
+        rounds = 2 if self.talk.random() >= recipe.long_talk else int(self.talk.integers(3, 6))
+        parts: dict[str, Tensor] = {}
         for index in range(rounds):
             learn = index in (0, rounds - 1)
             prompts = stack_prompts(users).to(self.device)
@@ -126,11 +147,19 @@ class PromptLoop(TimedLoop[PromptDecoder]):
         return parts
 
     def _correct(self, users: list[Interaction], out: PromptOutput) -> None:
-        forget = self.random.random() < self.recipe.forget
-        for user, (mask, logits, _) in zip(users, answer(out, users), strict=True):
+        forget = self.talk.random() < self.recipe.forget
+
+        def corrected(user: Interaction, mask: Mask, logits: npt.NDArray[np.float32]) -> None:
             user.correct(mask)
             user.logits = None if forget else logits
+
+        masks, logits, _ = zip(*answer(out, users), strict=True)
+        in_parallel(corrected, users, masks, logits)
 
     def measure(self) -> dict[str, Any]:
         """Click scores of the average on every fourth photo of val."""
         return {} if self.val is None else {"val": validate_prompts(self.dense, self.average.net, self.val, every=4)}
+
+    def close(self) -> None:
+        """Draw no more."""
+        self.batches.close()

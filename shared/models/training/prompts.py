@@ -5,7 +5,12 @@ After SAM (Kirillov et al. 2023): one click or a jittered box first, then clicks
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +22,7 @@ from shared.models.training.augment import Batch
 from shared.models.training.data import innermost
 
 Mask = npt.NDArray[np.bool_]
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -81,7 +87,7 @@ def draw_interactions(batch: Batch, objects: int, random: np.random.Generator) -
     A photo with fewer gives some twice (with other prompts); one with none gives none.
     """
     labels, numbers = batch.labels.cpu().numpy(), batch.numbers.cpu().numpy()
-    drawn: list[Interaction] = []
+    owners, chosen = [], []
     for owner in range(len(labels)):
         counts = np.bincount((numbers[owner].astype(np.int32) * 16 + labels[owner].astype(np.int32)).ravel())
         keys = np.flatnonzero(counts >= 80)
@@ -94,10 +100,26 @@ def draw_interactions(batch: Batch, objects: int, random: np.random.Generator) -
         weights = even / even.sum() + (large / large.sum() if large.any() else 0)
         weights = weights / weights.sum()
         whole = len(keys) >= objects and np.count_nonzero(weights) >= objects
-        for key in random.choice(keys, objects, replace=not whole, p=weights):
-            mask = largest_piece((numbers[owner] == key // 16) & (labels[owner] == key % 16))
-            drawn.append(_first_prompt(Interaction(mask, owner), random))
-    return drawn
+        owners += [owner] * objects
+        chosen += random.choice(keys, objects, replace=not whole, p=weights).tolist()
+
+    def begin(owner: int, key: int, own: np.random.Generator) -> Interaction:
+        mask = largest_piece((numbers[owner] == key // 16) & (labels[owner] == key % 16))
+        return _first_prompt(Interaction(mask, owner), own)
+
+    return in_parallel(begin, owners, chosen, random.spawn(len(owners)))
+
+
+def in_parallel(function: Callable[..., Answer], *arguments: Iterable[Any]) -> list[Answer]:
+    """`function` of each tuple of arguments, in order, on as many threads as there are cores: OpenCV and numpy compute
+    beside one another.
+    """
+    return list(_threads().map(function, *arguments))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="users")
 
 
 def _first_prompt(interaction: Interaction, random: np.random.Generator) -> Interaction:

@@ -15,7 +15,7 @@ from shared.models.networks.street import CLASSES, StreetNet, normalise
 from shared.models.networks.street_prompt import PromptDecoder, PromptOutput
 from shared.models.training.data import Split, innermost
 from shared.models.training.precision import mixed
-from shared.models.training.prompts import Interaction, Mask
+from shared.models.training.prompts import Interaction, Mask, in_parallel
 
 MIN_AREA = 1000
 """Pixels of the components that the published click figures are about."""
@@ -33,7 +33,7 @@ def embed(dense: StreetNet, pixels: Tensor, half: bool = True) -> Tensor:
 
 def stack_prompts(users: list[Interaction]) -> Tensor:
     """The prompt maps float32 [n,6,h,w] of users with masks of one size."""
-    return torch.from_numpy(np.stack([user.render() for user in users]))
+    return torch.from_numpy(np.stack(in_parallel(Interaction.render, users)))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shared.imaging.sample import street_scene
-from shared.models.training.augment import PASTED, Recipe, Sampler, letterbox, photometric
+from shared.models.training.augment import MIXED, PASTED, RARE, Recipe, Sampler, cutmix, letterbox, photometric
 from shared.models.training.data import MIN_COMPONENT, VOID, Split, class_weights, innermost, read_split
 
 
@@ -93,7 +93,15 @@ def test_rare_classes_weigh_more() -> None:
 
 
 PLAIN = Recipe(
-    sizes=((96, 128),), zoom=(1.0, 1.0), seek_rare=0.0, paste=0.0, weather=0.0, rotate=0.0, stretch=1.0, loose=0.0
+    sizes=((96, 128),),
+    zoom=(1.0, 1.0),
+    seek_rare=0.0,
+    paste=0.0,
+    weather=0.0,
+    rotate=0.0,
+    stretch=1.0,
+    loose=0.0,
+    cutmix=0.0,
 )
 
 
@@ -116,7 +124,7 @@ def test_labels_follow_the_pixels(split: Split) -> None:
 
 def test_a_batch_has_what_the_losses_need(split: Split) -> None:
     torch.manual_seed(0)
-    batch = Sampler(split).batch(8, Recipe(sizes=((64, 80),), zoom=(0.5, 2.0), weather=0.5, paste=1.0))
+    batch = Sampler(split).batch(8, Recipe(sizes=((64, 80),), zoom=(0.5, 2.0), weather=0.5, paste=1.0, cutmix=0.0))
     assert batch.pixels.shape == (8, 3, 64, 80)
     assert batch.pixels.isfinite().all()
     assert 0 <= float(batch.pixels.min()) <= float(batch.pixels.max()) <= 255
@@ -125,6 +133,30 @@ def test_a_batch_has_what_the_losses_need(split: Split) -> None:
     pasted = batch.numbers >= PASTED
     assert bool(pasted.any())
     assert set(torch.unique(batch.labels[pasted]).tolist()) <= {2, 6, 7, 9, 10}
+
+
+def test_a_mixed_rectangle_brings_its_labels_and_its_components() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(4).view(4, 1, 1).expand(4, 60, 80)
+    numbers = torch.where(labels > 0, labels + 5, 0)
+    pixels = labels[:, None].expand(4, 3, 60, 80) * 10.0
+    mixed, new_labels, new_numbers = cutmix(pixels, labels, numbers, 1.0)
+    assert torch.equal(mixed[:, 0], new_labels * 10.0)
+    foreign = new_labels != labels
+    assert torch.equal(new_labels[foreign], labels.roll(1, 0)[foreign])
+    assert (foreign.float().mean((1, 2)) > 0.25**2 * 0.9).all()
+    assert (foreign.float().mean((1, 2)) < 0.6**2 * 1.1).all()
+    assert torch.equal(new_numbers, torch.where(new_labels > 0, new_labels + 5 + foreign * MIXED, 0))
+    assert all(map(torch.equal, cutmix(pixels, labels, numbers, 0.0), (pixels, labels, numbers)))
+
+
+def test_rare_objects_are_drawn_evenly_by_class(split: Split) -> None:
+    torch.manual_seed(0)
+    drawn = Sampler(split)._rare_objects(600)
+    kinds, counts = torch.unique(drawn.label, return_counts=True)
+    assert set(kinds.tolist()) <= set(RARE)
+    assert counts.min() > 0.7 * 600 / len(kinds)
+    assert (drawn.area >= 60).all()
 
 
 def test_without_augmentation_every_label_is_of_the_photo(split: Split) -> None:

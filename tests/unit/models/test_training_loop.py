@@ -36,10 +36,10 @@ class Quadratic(TimedLoop[nn.Linear]):
 
     name = "quadratic"
 
-    def losses(self, progress: float) -> dict[str, float]:
+    def losses(self, progress: float) -> dict[str, torch.Tensor]:
         loss = (self.net(torch.ones(1, 1)) - 2).square().sum()
         torch.autograd.backward(loss)
-        return {"square": float(loss.detach())}
+        return {"square": loss.detach()}
 
     def measure(self) -> dict[str, Any]:
         return {"answer": float(self.average.net(torch.ones(1, 1)))}

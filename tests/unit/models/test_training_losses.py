@@ -11,8 +11,10 @@ from shared.models.networks.street_prompt import PromptOutput
 from shared.models.postprocess.centre_grouping import group_instances
 from shared.models.training.data import VOID
 from shared.models.training.losses import (
+    Terms,
     centre_focal,
     dense_loss,
+    distilled,
     instance_targets,
     lovasz_softmax,
     offset_l1,
@@ -53,6 +55,27 @@ def test_easy_pixels_are_left_out() -> None:
     logits = logits_for(labels, 30.0)
     logits[0, :, 0] = 0.0
     assert float(ohem_cross_entropy(logits, labels, torch.ones(11), keep=0.05)) == pytest.approx(np.log(11), rel=1e-4)
+
+
+def test_the_lovasz_loss_is_one_less_the_mean_iou_of_hard_answers() -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (1, 40, 40))
+    answer = torch.where(torch.rand(labels.shape) < 0.3, (labels + 1) % 3, labels)
+    labels[0, :10] = VOID
+    kept = labels != VOID
+    ious = [
+        float(((answer == v) & (labels == v) & kept).sum() / (((answer == v) | (labels == v)) & kept).sum())
+        for v in range(3)
+    ]
+    found = float(lovasz_softmax(logits_for(answer, 60.0), labels, 200_000))
+    assert found == pytest.approx(1 - np.mean(ious), abs=0.01)
+
+
+def test_a_teacher_that_agrees_costs_nothing() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 11, 6, 8)
+    assert float(distilled(logits + 3, logits)) == pytest.approx(0, abs=1e-5)
+    assert float(distilled(-logits, logits)) > 0.5
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,10 +121,13 @@ def test_the_dense_loss_has_a_gradient_in_every_head() -> None:
     labels, numbers = scene()
     heads = [torch.randn(2, c, 16, 24, requires_grad=True) for c in (11, 3, 2, 11)]
     side = torch.randn(2, 11, 4, 6, requires_grad=True)
-    total, parts = dense_loss(DenseOutput(*heads), side, labels, numbers, torch.ones(11), lovasz=0.5)
+    terms = Terms(lovasz=0.5, teacher=torch.randn(2, 11, 16, 24))
+    total, parts = dense_loss(
+        DenseOutput(*heads), side, labels, instance_targets(labels, numbers), torch.ones(11), terms
+    )
     torch.autograd.backward(total)
-    assert set(parts) == {"semantic", "auxiliary", "lovasz", "centres", "offsets"}
-    assert sum(parts.values()) == pytest.approx(float(total.detach()), rel=1e-5)
+    assert set(parts) == {"semantic", "auxiliary", "lovasz", "centres", "offsets", "teacher"}
+    assert float(sum(parts.values())) == pytest.approx(float(total.detach()), rel=1e-5)
     assert all(head.grad is not None and float(head.grad.abs().sum()) > 0 for head in [*heads[:3], side])
 
 
