@@ -2,6 +2,7 @@
 
 `make footprint`. Each run is a start of `python -m deploy.local` on a free port with one home, so that the first also
 compiles the graphs. Memory is the proportional set size (PSS): pages that processes share are divided among them.
+Everything that is started ends with us, however we end: the work is done in a child.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ from rich.table import Table
 from deploy.cluster import free_port
 from load_tests.measure import PNG
 from load_tests.pictures import drawn
+from load_tests.watched import watched
 
 READY_WITHIN_S = 300.0
 
@@ -155,20 +156,23 @@ def show(runs: Sequence[Footprint], console: Console) -> None:
     console.print(table)
 
 
-def main() -> None:
-    """`python -m load_tests.footprint [--runs N] [--idle SECONDS] [-- arguments of deploy.local]`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch it do nothing")
-    parser.add_argument("--home", type=Path, help="a home that is kept; none: a fresh one, removed afterwards")
-    parser.add_argument("arguments", nargs="*", help="arguments of deploy.local, after --")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sg-") as fresh:
-        home = chosen.home or Path(fresh)
-        home.mkdir(parents=True, exist_ok=True)
-        runs = [measured(home, chosen.arguments, chosen.idle) for _ in range(chosen.runs)]
-    show(runs, Console(highlight=False))
+def run(given: argparse.Namespace) -> int:
+    """Start it as often as asked, and print."""
+    home = given.home or given.scratch / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    show([measured(home, given.arguments, given.idle) for _ in range(given.runs)], Console(highlight=False))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: `python -m load_tests.footprint [--runs N] [--idle SECONDS] [-- arguments of deploy.local]`."""
+    found = argparse.ArgumentParser(prog="python -m load_tests.footprint", description=__doc__)
+    found.add_argument("--runs", type=int, default=3)
+    found.add_argument("--idle", type=float, default=30.0, help="seconds to watch it do nothing")
+    found.add_argument("--home", type=Path, help="a home that is kept; none: a fresh one, removed afterwards")
+    found.add_argument("arguments", nargs="*", help="arguments of deploy.local, after --")
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(watched("load_tests.footprint", parser(), run))

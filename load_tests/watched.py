@@ -26,7 +26,7 @@ def watched(module: str, parser: argparse.ArgumentParser, run: Callable[[argpars
         # Short: sockets lie below it.
         with tempfile.TemporaryDirectory(prefix="sgt-", ignore_cleanup_errors=True) as scratch:
             ours = ("--parent", str(os.getpid()), "--scratch", scratch)
-            return supervise([sys.executable, "-m", module, *sys.argv[1:], *ours])
+            return supervise([sys.executable, "-m", module, *ours, *sys.argv[1:]])
     adopt_orphans()
     try:
         with ExitStack() as stack:

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from shared.models.postprocess.prompt_masks import bilinear
-from shared.types import Float32Array, SemanticOutput, UInt8Array
+from shared.types import BoolArray, Float32Array, SemanticOutput, UInt8Array
 
-BAND_VALUES = 2**18
-"""Logits of one band at full size: a megabyte, within the second-level cache."""
+BAND_VALUES = 2**17
+"""Logits of one band at full size: half a megabyte, which stays in the second-level cache while it is worked on."""
 
 
 def labels_at(logits: Float32Array, size: tuple[int, int], temperature: float = 1.0) -> SemanticOutput:
@@ -26,29 +26,31 @@ def labels_at(logits: Float32Array, size: tuple[int, int], temperature: float = 
     labels = np.empty(size, dtype=np.uint8)
     confidence = np.empty(size, dtype=np.float16)
     weights = bilinear(low_height, height)
-    rows = max(1, BAND_VALUES // (classes * width))
+    rows = min(height, max(1, BAND_VALUES // (classes * width)))
+    # One place for every band: memory that is asked for anew is new to the cache too.
+    wide = np.empty((classes * rows, width), dtype=np.float32)
+    others = np.empty(wide.size, dtype=np.bool_)
     for start in range(0, height, rows):
         band = weights[start : start + rows]
         seen = np.flatnonzero(band.any(axis=0))
         span = slice(int(seen[0]), int(seen[-1]) + 1)
         tall = np.matmul(band[:, span], logits[:, span]).reshape(-1, low_width)
-        wide = cv2.resize(tall, (width, len(tall)), interpolation=cv2.INTER_LINEAR)
-        part = slice(start, start + len(band))
-        labels[part], confidence[part] = _best(
-            np.asarray(wide, dtype=np.float32).reshape(classes, len(band), width), np.float32(1 / temperature)
-        )
+        part = wide[: len(tall)]
+        cv2.resize(tall, (width, len(tall)), dst=part, interpolation=cv2.INTER_LINEAR)
+        values = part.reshape(classes, len(band), width)
+        values -= values.max(axis=0)
+        where = slice(start, start + len(band))
+        labels[where] = _first_zero(values, others[: values.size].reshape(values.shape))
+        if temperature != 1:
+            values *= np.float32(1 / temperature)
+        confidence[where] = np.reciprocal(np.exp(values, out=values).sum(axis=0))
     return SemanticOutput(labels, confidence)
 
 
-def _best(logits: Float32Array, sharpness: np.float32) -> tuple[UInt8Array, Float32Array]:
-    """The index of the largest of [classes,h,w] and its softmax probability; `logits` is used up."""
-    best = logits[0].copy()
-    labels = np.zeros(best.shape, dtype=np.uint8)
-    for index in range(1, len(logits)):
-        np.copyto(labels, np.uint8(index), where=logits[index] > best)
-        np.maximum(best, logits[index], out=best)
-    logits -= best
-    if sharpness != 1:
-        logits *= sharpness
-    np.exp(logits, out=logits)
-    return labels, np.reciprocal(logits.sum(axis=0))
+def _first_zero(values: Float32Array, others: BoolArray) -> UInt8Array:
+    """The first index at which [classes,h,w] is 0, at each pixel that has one; `others`, as large, is used up."""
+    marks = np.not_equal(values, 0, out=others).view(np.uint8)
+    np.negative(marks, out=marks)  # 255 where the value is not 0
+    marks |= np.arange(len(values), dtype=np.uint8)[:, None, None]
+    found: UInt8Array = marks.min(axis=0)
+    return found
