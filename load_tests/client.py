@@ -20,7 +20,7 @@ import uvloop
 
 TIMEOUT_S = 120.0
 """Longest that one answer may take; later is an error and a new connection."""
-ROUNDS_OF_CALLERS = 2
+LEAST = 2
 """Each caller asks at least so often, however short the window is: a slow server must fill its queue."""
 
 
@@ -152,8 +152,8 @@ async def connected(target: Target) -> Connection:
 class _Run:
     """The state that the callers of one window share."""
 
-    def __init__(self, target: Target, callers: int, seconds: float) -> None:
-        self._target, self._callers = target, callers
+    def __init__(self, target: Target, callers: int, seconds: float, least: int) -> None:
+        self._target, self._callers, self._least = target, callers, least * callers
         self._begun = time.perf_counter()
         self._until = self._begun + seconds
         self._asked, self._last = 0, self._begun
@@ -161,7 +161,7 @@ class _Run:
         self._errors: Counter[str] = Counter()
 
     def _more(self) -> bool:
-        return time.perf_counter() < self._until or self._asked < ROUNDS_OF_CALLERS * self._callers
+        return time.perf_counter() < self._until or self._asked < self._least
 
     async def caller(self) -> None:
         """One caller: ask, wait, ask again."""
@@ -196,11 +196,11 @@ class _Run:
         return Window(self._callers, self._last - self._begun, tuple(self._latencies), dict(self._errors), spent)
 
 
-def load(target: Target, callers: int, seconds: float) -> Window:
-    """Let `callers` ask without a pause for `seconds`, and at least twice each; requests under way are waited for."""
+def load(target: Target, callers: int, seconds: float, least: int = LEAST) -> Window:
+    """Let `callers` ask without a pause for `seconds`, and `least` times each; requests under way are waited for."""
 
     async def run() -> Window:
-        return await _Run(target, callers, seconds).window()
+        return await _Run(target, callers, seconds, least).window()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())

@@ -19,7 +19,7 @@ import yaml
 
 from deploy.cluster import ROOT, free_port
 from deploy.layouts import Layout, Serving
-from load_tests.client import Target, Window, load, posts
+from load_tests.client import LEAST, Target, Window, load, posts
 from load_tests.peers.plan import Plan
 from load_tests.processes import Command, NotReady, Server
 
@@ -42,8 +42,8 @@ class Running(Protocol):
     cold_start_s: float
     """From its start to that answer."""
 
-    def window(self, images: Sequence[bytes], callers: int, seconds: float) -> Window:
-        """One window of load."""
+    def window(self, images: Sequence[bytes], callers: int, seconds: float, least: int = LEAST) -> Window:
+        """One window of load; each caller asks at least `least` times."""
         ...
 
     @property
@@ -112,9 +112,9 @@ class Served:
         # Triton puts a header of its own before the picture.
         self.first = answer.body[max(0, answer.body.find(PNG_BEGINS)) :]
 
-    def window(self, images: Sequence[bytes], callers: int, seconds: float) -> Window:
+    def window(self, images: Sequence[bytes], callers: int, seconds: float, least: int = LEAST) -> Window:
         """See `Running`."""
-        return load(self._form(self._url, images), callers, seconds)
+        return load(self._form(self._url, images), callers, seconds, least)
 
     @property
     def servers(self) -> Sequence[Server]:
@@ -149,7 +149,7 @@ class InProcess:
             server.say(json.dumps({"seconds": seconds, "images": list(map(str, paths))}))
         return [json.loads(server.heard()) for server in self._servers]
 
-    def window(self, images: Sequence[bytes], callers: int, seconds: float) -> Window:
+    def window(self, images: Sequence[bytes], callers: int, seconds: float, least: int = LEAST) -> Window:
         """See `Running`. There is no queue: callers beyond the processes change nothing."""
         said = self._ask(seconds, images)
         passes = tuple(passed for each in said for passed in each["passes_ms"])

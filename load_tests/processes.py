@@ -23,6 +23,10 @@ from load_tests.client import Answer, Target, ask_once
 Spent = Mapping[tuple[int, float], float]
 """CPU seconds so far of each process, by pid and start."""
 ENDS_WITHIN_S = 20.0
+SETTLES_WITHIN_S = 60.0
+LOOKS_EVERY_S = 0.5
+AT_REST = 0.3
+"""Cores that a server takes at most when it has nothing to do; one that still starts its workers takes more."""
 
 
 class NotReady(RuntimeError):
@@ -119,6 +123,16 @@ class Server:
             with suppress(psutil.Error):
                 total += process.memory_full_info().pss
         return total
+
+    def settle(self) -> None:
+        """Return when it is at rest, or after a while all the same: its first answer may come from one worker while the
+        others are still loading, and paused then, one would keep a lock that a neighbour waits for."""
+        until = time.perf_counter() + SETTLES_WITHIN_S
+        taken = AT_REST + 1
+        while taken > AT_REST and time.perf_counter() < until:
+            before, begun = self.spent(), time.perf_counter()
+            time.sleep(LOOKS_EVERY_S)
+            taken = cpu_between(before, self.spent()) / (time.perf_counter() - begun)
 
     def pause(self) -> None:
         """Stop every process, parents first, so that none sees another stand still."""

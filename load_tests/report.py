@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from load_tests.rounds import Missing, Record, Results, Scenario, Standing, failed
 from load_tests.verdicts import Verdict
@@ -107,17 +111,38 @@ def _standing(standings: Sequence[Standing]) -> list[str]:
 
 
 def _equality(standings: Sequence[Standing]) -> list[str]:
-    """Whether everyone with the same engine gives the same picture, byte for byte."""
-    by_label: dict[str, dict[str, str]] = {}
+    """Whether everyone with the same engine gives the same picture, byte for byte; else how many labels are those of
+    the first one of all."""
+    by_label: dict[str, list[Standing]] = {}
     for each in standings:
-        by_label.setdefault(each.label, {})[each.server] = hashlib.sha256(each.first).hexdigest()[:12]
+        by_label.setdefault(each.label, []).append(each)
     lines = [""]
-    for label, digests in by_label.items():
-        if len(digests) > 1:
-            same = len(set(digests.values())) == 1
-            told = "the same answer from all" if same else f"answers differ: {json.dumps(digests)}"
-            lines.append(f"- {label or 'first answers'}: {told}")
+    for label, group in by_label.items():
+        name = label or "first answers"
+        if len({each.first for each in group}) == 1:
+            lines.append(f"- {name}: the same answer from all {len(group)}{_shared(group[:1], standings[0])}")
+        else:
+            lines.append(f"- {name}: answers differ{_shared(group, standings[0])}")
     return lines
+
+
+def _shared(group: Sequence[Standing], reference: Standing) -> str:
+    """How many labels each has in common with the reference; nothing for the reference itself."""
+    told = [
+        f"{each.server} ({each.layout}) {100 * _agreement(each.first, reference.first):.2f} %"
+        for each in group
+        if each is not reference
+    ]
+    return f"; labels as {reference.server}, {reference.label}: {', '.join(told)}" if told else ""
+
+
+def _agreement(one: bytes, other: bytes) -> float:
+    """The part of the pixels with the same value in two pictures; 0 when their sizes differ or one is no picture."""
+    try:
+        ours, theirs = (np.asarray(Image.open(io.BytesIO(each))) for each in (one, other))
+    except UnidentifiedImageError:
+        return 0.0
+    return float(np.mean(ours == theirs)) if ours.shape == theirs.shape else 0.0
 
 
 def _missing(missing: Sequence[Missing]) -> list[str]:

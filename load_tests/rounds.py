@@ -38,15 +38,20 @@ class Entry:
         return ", ".join(filter(None, (self.server, self.label, self.layout)))
 
 
+def everyone(_: Entry) -> bool:
+    """Takes part."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Pictures to send for some seconds; `callers` none: what each entry says. `only` names servers."""
+    """Pictures to send for some seconds; `callers` none: what each entry says. `takes` says who takes part."""
 
     name: str
     images: tuple[bytes, ...]
     seconds: float
     callers: tuple[int, ...] = ()
-    only: tuple[str, ...] = ()
+    takes: Callable[[Entry], bool] = everyone
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ def play(scenario: Scenario, folder: Path, told: Told) -> Results:
                 missing.append(without(scenario, entry, error, told))
                 continue
             stack.callback(stop, running)
+            for server in running.servers:
+                server.settle()
             pause(running)
             up.append((entry, running))
         for number in range(scenario.rounds):
@@ -166,10 +173,10 @@ def turn(scenario: Scenario, entry: Entry, running: Running, number: int) -> lis
     for server in running.servers:
         server.resume()
     for load in scenario.loads:
-        if load.only and entry.server not in load.only:
+        if not load.takes(entry):
             continue
         for callers in load.callers or entry.callers:
-            running.window(load.images, callers, WARM_UP_S)
+            running.window(load.images, callers, WARM_UP_S, 1)
             before = spent(running)
             window = running.window(load.images, callers, load.seconds)
             found.append(record(scenario.name, load.name, entry, number, window, cpu_between(before, spent(running))))

@@ -56,8 +56,13 @@ def street(size: Size, cores: int, plan: Plan) -> Scenario:
         entries += both_layouts((LIMIT, OURS[0]), lower, cores, (), (8,), f"OpenVINO {precision}")
     entries += both_layouts((LIMIT, "FastAPI", "mosec"), replace(plan, engine="torch"), cores, (), (8,), EAGER)
     photos = tuple(drawn(seed, form="JPEG") for seed in range(8))
+
+    def alone(entry: Entry) -> bool:
+        """Without a server, in SegServe and behind the leanest peer: one worker with all threads, in f32."""
+        return entry.server in (LIMIT, *OURS, "FastAPI") and entry.plan.workers == 1 and entry.label == F32
+
     sizes = [
-        Load(f"{each:g} MP", (of_megapixels(each),), size.seconds * 0.7, (1,), (LIMIT, *OURS, "FastAPI"))
+        Load(f"{each:g} MP", (of_megapixels(each),), size.seconds * 0.7, (1,), alone)
         for each in (MEGAPIXELS[::3] if size.quick else MEGAPIXELS)
     ]
     title = f"street, OpenVINO f32, JPEG {WIDTH}x{HEIGHT} to PNG of labels"

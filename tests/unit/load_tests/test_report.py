@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from load_tests import report
 from load_tests.machine import described
@@ -41,9 +45,17 @@ def test_the_missing_are_named_with_their_reason() -> None:
     assert "- took no part: Triton, 2 x 1: did not start: its interpreter is too old" in text(results(b"a"))
 
 
-def test_unequal_answers_of_one_engine_are_told() -> None:
-    assert "- OpenVINO f32: the same answer from all" in text(results(b"a", b"a"))
-    assert "answers differ" in text(results(b"a", b"b"))
+def picture(*values: int) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(np.array([values], dtype=np.uint8)).save(written, "PNG")
+    return written.getvalue()
+
+
+def test_unequal_answers_of_one_engine_are_told_with_the_labels_that_they_share() -> None:
+    same, other = picture(1, 2, 3, 4), picture(1, 2, 3, 5)
+    assert "- OpenVINO f32: the same answer from all 2\n" in text(results(same, same))
+    assert "answers differ; labels as server 0, OpenVINO f32: server 1 (2 x 1) 75.00 %" in text(results(same, other))
+    assert "server 1 (2 x 1) 0.00 %" in text(results(same, b"no picture"))
 
 
 def test_both_files_are_written_and_say_the_same(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Steady:
     def __init__(self, windows: int = 100) -> None:
         self._left = windows
 
-    def window(self, images: Sequence[bytes], callers: int, seconds: float) -> Window:
+    def window(self, images: Sequence[bytes], callers: int, seconds: float, least: int = 2) -> Window:
         self._left -= 1
         if self._left < 0:
             raise NotReady("it fell over")
