@@ -72,7 +72,6 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
     train = read_split(options.data, "train", device)
     if options.hold_out:
         train, val = train.held_out(options.hold_out)

@@ -257,10 +257,9 @@ def _haze_and_rain(x: Tensor, chosen: Tensor) -> Tensor:
     drops = (torch.rand(n, 1, height, width, device=x.device) < 0.004).float()
     length = int(torch.randint(7, 16, ()))
     slant = float(uniform(1, -0.4, 0.4))
-    kernel = torch.zeros(1, 1, length, length, device=x.device)
-    for row in range(length):
-        kernel[0, 0, row, round((length - 1) / 2 + slant * (row - (length - 1) / 2))] = 1.0
-    streaks = F.conv2d(drops, kernel, padding=length // 2)[..., :height, :width].clamp(0, 1)
+    streaks = drops
+    for row in range(1, length):  # a convolution's kernel would have another size for each draw
+        streaks = torch.maximum(streaks, drops.roll((row, round(slant * row)), (2, 3)))
     x = x.clone()
     x[at] = x[at] * (1 - amount) + 0.7 * amount + streaks * 0.25 * torch.rand(n, 1, 1, 1, device=x.device)
     return x

@@ -17,7 +17,7 @@ from shared.models.training.augment import FULL_RESOLUTION, Recipe, Sampler
 from shared.models.training.data import Split, class_weights
 from shared.models.training.loop import Budget, TimedLoop
 from shared.models.training.losses import InstanceTargets, Terms, dense_loss, instance_targets
-from shared.models.training.precision import compiled, mixed
+from shared.models.training.precision import mixed
 from shared.models.training.validate import validate_semantic
 from shared.models.training.warm_start import bundled_half, unfold
 
@@ -42,12 +42,10 @@ class DenseRecipe:
     even_from: float = 0.4
 
     def on(self, device: torch.device) -> DenseRecipe:
-        """The same with batches that fill `device`, and on a GPU few sizes, each of which is compiled."""
+        """The same with batches that fill `device`."""
         if device.type != "cuda":
             return self
-        crops = replace(self.crops, sizes=((224, 320), (304, 240)))
-        full = replace(self.full, sizes=((360, 480), (480, 360)))
-        return replace(self, crops=crops, full=full, crop_batch=12 * self.crop_batch, full_batch=12 * self.full_batch)
+        return replace(self, crop_batch=12 * self.crop_batch, full_batch=12 * self.full_batch)
 
     def unevenness(self, progress: float) -> float:
         """How much of the class weights and of the mining is left at `progress` 0-1."""
@@ -92,8 +90,7 @@ class DenseLoop(TimedLoop[StreetNet]):
         self.sampler = Sampler(train)
         self.weights = class_weights(train.labels).to(self.device)
         self.batches = Ahead(self._draw, self.device)
-        self.forward = compiled(net.forward_train, self.device)
-        self.teacher = None if teacher is None else compiled(teacher, self.device)
+        self.teacher = teacher
 
     def _draw(self) -> Drawn:
         recipe = self.recipe
@@ -113,7 +110,7 @@ class DenseLoop(TimedLoop[StreetNet]):
             if self.teacher is not None:
                 with torch.no_grad():
                     opinion = self.teacher(pixels).logits
-            out, auxiliary = self.forward(pixels)
+            out, auxiliary = self.net.forward_train(pixels)
         uneven = recipe.unevenness(progress)
         lovasz = recipe.lovasz if progress >= recipe.lovasz_from else 0.0
         terms = Terms(lovasz, keep=0.3 + 0.7 * (1 - uneven), teacher=opinion)

@@ -24,11 +24,14 @@ class Average(Generic[Net]):
         """Move the average towards `model` by one step."""
         self.steps += 1
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        mine, theirs = [], []
+        mine, theirs, counts, counted = [], [], [], []
         for own, new in zip(self.net.state_dict().values(), model.state_dict().values(), strict=True):
             if own.is_floating_point():
                 mine.append(own)
                 theirs.append(new.detach())
             else:
-                own.copy_(new)
+                counts.append(own)
+                counted.append(new)
         torch._foreach_lerp_(mine, theirs, weight)
+        if counts:
+            torch._foreach_copy_(counts, counted)

@@ -148,7 +148,7 @@ def dense_loss(
     side = F.interpolate(auxiliary.float(), size=small.shape[-2:], mode="bilinear", align_corners=False)
     parts["auxiliary"] = 0.3 * F.cross_entropy(side, small, weight=weights, ignore_index=VOID)
     if terms.lovasz > 0:
-        parts["lovasz"] = terms.lovasz * lovasz_softmax(logits, labels, max(40_000, 5_000 * len(labels)))
+        parts["lovasz"] = terms.lovasz * lovasz_softmax(logits, labels, max(40_000, 2_500 * len(labels)))
     parts["centres"] = 0.1 * centre_focal(out.centres, targets.centres)
     parts["offsets"] = 0.2 * offset_l1(out.offsets, targets)
     if terms.teacher is not None:

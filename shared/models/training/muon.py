@@ -51,32 +51,49 @@ class Muon(torch.optim.Optimizer):
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for same in by_shape(moved):
-                self._move(same, group)
+            if moved:
+                self._move(moved, group)
         return None
 
-    def _move(self, same: list[Tensor], group: dict[str, Any]) -> None:
-        """Parameters of one shape as matrices: orthogonalised together, which a GPU does as fast as one of them."""
-        gradients = [parameter.grad for parameter in same if parameter.grad is not None]
-        for parameter in same:
+    def _move(self, moved: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        for parameter in moved:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-        momenta: list[Tensor] = [self.state[parameter]["momentum"] for parameter in same]
+        momenta: list[Tensor] = [self.state[parameter]["momentum"] for parameter in moved]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        steps = orthogonalised(torch.stack([step.flatten(1) for step in nesterov]))
-        size = 0.2 * math.sqrt(max(steps.shape[1:]))
-        torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
-        moves = [step.view_as(parameter) for step, parameter in zip(steps, same, strict=True)]
-        torch._foreach_add_(same, moves, alpha=-group["lr"] * size)
+        steps = all_orthogonalised([step.flatten(1) for step in nesterov])
+        torch._foreach_mul_(steps, [0.2 * math.sqrt(max(step.shape)) for step in steps])
+        torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+        moves = [step.view_as(parameter) for step, parameter in zip(steps, moved, strict=True)]
+        torch._foreach_add_(moved, moves, alpha=-group["lr"])
 
 
-def by_shape(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Parameters with equal matrices together, in the order of their first."""
-    groups: dict[tuple[int, int], list[Tensor]] = {}
-    for parameter in parameters:
-        groups.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
-    return list(groups.values())
+def all_orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonalised` of each f32 [m,n]; on a GPU many at a time, zeros around them up to a power of two, which change
+    nothing.
+    """
+    if matrices[0].device.type != "cuda":
+        return [orthogonalised(matrix) for matrix in matrices]
+    return in_batches(matrices)
+
+
+def in_batches(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonalised` of each f32 [m,n], those of about one size together and none standing upright."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        size = tuple(2 ** math.ceil(math.log2(side)) for side in sorted(matrix.shape))
+        together.setdefault(size, []).append(index)
+    found = list(matrices)
+    for size, members in together.items():
+        lying = [matrices[i].T if matrices[i].shape[0] > matrices[i].shape[1] else matrices[i] for i in members]
+        batch = matrices[0].new_zeros(len(members), *size)
+        torch._foreach_copy_([into[: m.shape[0], : m.shape[1]] for into, m in zip(batch, lying, strict=True)], lying)
+        for i, m, step in zip(members, lying, orthogonalised(batch), strict=True):
+            part = step[: m.shape[0], : m.shape[1]]
+            found[i] = (part.T if matrices[i].shape[0] > matrices[i].shape[1] else part).contiguous()
+    return found
 
 
 class Together:

@@ -1,16 +1,8 @@
-"""Where bfloat16 and compiling pay: a device goes in, the autocast context and the form that a forward pass should run
-in come out.
-"""
+"""Where bfloat16 pays: a device goes in, the autocast context that a forward pass should run in comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
 import torch
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -25,13 +17,3 @@ def computes_bfloat16(device: torch.device) -> bool:
 def mixed(device: torch.device, wanted: bool = True) -> torch.autocast:
     """A context of bfloat16 where that is `wanted` and the device computes it, else of float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted and computes_bfloat16(device))
-
-
-def compiled(function: Callable[P, R], device: torch.device) -> Callable[P, R]:
-    """`function` compiled for each shape that it meets on a GPU, which fuses what is bound by memory; on a CPU as it
-    is.
-    """
-    if device.type != "cuda":
-        return function
-    answer: Callable[P, R] = torch.compile(function, dynamic=False)
-    return answer

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.models.training.muon import Muon, Together, make_optimiser, orthogonalised
+from shared.models.training.muon import Muon, Together, in_batches, make_optimiser, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(16, 48), (48, 16), (24, 24)])
@@ -23,6 +23,13 @@ def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     exact = left @ right
     assert float((found * exact).sum() / (found.norm() * exact.norm())) > 0.95
+
+
+def test_matrices_of_many_sizes_in_batches_are_as_each_alone() -> None:
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in ((16, 48), (48, 17), (24, 24), (3, 5), (11, 40), (16, 33))]
+    for found, matrix in zip(in_batches(matrices), matrices, strict=True):
+        torch.testing.assert_close(found, orthogonalised(matrix), rtol=0.05, atol=0.02)
 
 
 def test_a_step_has_the_size_that_the_rate_says() -> None:
