@@ -49,8 +49,8 @@ class Recipe:
 FULL_RESOLUTION = Recipe(
     sizes=((360, 480), (360, 480), (360, 480), (480, 360), (424, 424)),
     zoom=(0.7, 1.5),
-    seek_rare=0.25,
-    paste=0.4,
+    seek_rare=0.1,
+    paste=0.2,
     rotate=3.0,
     cutmix=0.15,
 )
@@ -214,14 +214,14 @@ def photometric(x: Tensor, weather: float) -> Tensor:
 
     x = _soften(x, torch.rand(n) < 0.2)
     night, haze = torch.rand(n) < weather, torch.rand(n) < weather
-    gamma = log_uniform(n, 0.7, 1.4) * torch.where(night, uniform(n, 1.0, 1.8), 1.0)
-    gain = log_uniform(n, 0.75, 1.3) * torch.where(night, uniform(n, 0.4, 0.9), 1.0)
+    gamma = log_uniform(n, 0.65, 1.5) * torch.where(night, uniform(n, 1.0, 1.8), 1.0)
+    gain = log_uniform(n, 0.55, 1.4) * torch.where(night, uniform(n, 0.4, 0.9), 1.0)
     x = x.clamp(1e-3, 1).pow(per_sample(gamma)) * per_sample(gain)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * per_sample(uniform(n, 0.3, 1.5))
     level = x.mean((1, 2, 3), keepdim=True)
     x = level + (x - level) * per_sample(log_uniform(n, 0.7, 1.4)) + per_sample(uniform(n, -0.08, 0.08))
-    x = x * (1 + 0.06 * torch.randn(n, 3, 1, 1, device=device).clamp(-2, 2))
+    x = x * (1 + 0.1 * torch.randn(n, 3, 1, 1, device=device).clamp(-2, 2))
     x = _haze_and_rain(x, haze)
     sigma = torch.where(torch.rand(n) < 0.4, 0.04 * torch.rand(n), torch.zeros(n)) + night * 0.04 * torch.rand(n)
     if bool((sigma > 0).any()):
