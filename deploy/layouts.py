@@ -1,6 +1,7 @@
 """A model, an engine and a layout in, a Serve configuration out: what `make bench` measures and `segserve tune` tries.
 
-Latency is one replica with all threads, throughput one replica a core with one thread each; fused has the gateway
+Latency is one replica with all threads, throughput one replica a core with one thread each; one replica with a pass a
+core in flight is the first when a request is alone, and the second when callers come together. Fused has the gateway
 inside the model's replica, one hop instead of two.
 """
 
@@ -17,27 +18,20 @@ BOOKED = {"num_cpus": 0.2}
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How many replicas carry a model, with how many threads a forward pass; `fused` without a gateway before them."""
+    """How many replicas carry a model, with how many threads a forward pass, of which `in_flight` overlap; `fused`
+    without a gateway before them."""
 
     replicas: int
     threads: int
     fused: bool = False
+    in_flight: int = 1
 
     @property
     def name(self) -> str:
         """As reports show it."""
         shape = f"{self.replicas} x {self.threads} thread{'s' if self.threads > 1 else ''}"
+        shape += f", {self.in_flight} in flight" if self.in_flight > 1 else ""
         return f"{shape}, fused" if self.fused else shape
-
-
-def latency(cores: int, fused: bool = False) -> Layout:
-    """One replica, all threads."""
-    return Layout(1, cores, fused)
-
-
-def throughput(cores: int, fused: bool = False) -> Layout:
-    """One replica a core."""
-    return Layout(cores, 1, fused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +56,8 @@ class Serving:
             "threads": self.layout.threads,
             "max_batch": self.max_batch,
         }
+        if self.layout.in_flight > 1:
+            args["in_flight"] = self.layout.in_flight
         if self.unchecked:
             args["unchecked"] = True
         deployment = {

@@ -207,7 +207,7 @@ def segserve(fused: bool) -> Start:
     def start(plan: Plan, folder: Path, image: bytes) -> Running:
         if fused and find_spec("services.gateway.fused") is None:
             raise Absent("this version has no fused layout (services.gateway.fused)")
-        layout = Layout(plan.workers, plan.threads, fused)
+        layout = Layout(plan.workers, plan.threads, fused, plan.in_flight)
         serving = Serving(plan.model, "semantic", layout, plan.engine, plan.precision, unchecked=plan.unchecked)
         return platform(serving.configuration(), plan, folder, raw("/v1/semantic", {"Accept": "image/png"}), image)
 

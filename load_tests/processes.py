@@ -148,12 +148,16 @@ class Server:
             with suppress(psutil.Error):
                 process.send_signal(number)
 
-    def stop(self) -> None:
-        """Ctrl-C, as a user would; what is left after a while is killed by pid."""
-        processes = self.tree()
-        self._signal(signal.SIGCONT, processes)
+    def interrupt(self) -> None:
+        """Ctrl-C, as a user would, without waiting for what comes of it."""
+        self.resume()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """Ctrl-C; what is left after a while is killed by pid."""
+        processes = self.tree()
+        self.interrupt()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=ENDS_WITHIN_S)
         for pipe in (self._process.stdin, self._process.stdout):

@@ -29,8 +29,9 @@ class Entry:
 
     @property
     def layout(self) -> str:
-        """Workers and threads."""
-        return f"{self.plan.workers} x {self.plan.threads}"
+        """Workers and threads, and how many passes overlap in a worker."""
+        shape = f"{self.plan.workers} x {self.plan.threads}"
+        return f"{shape}, {self.plan.in_flight} in flight" if self.plan.in_flight > 1 else shape
 
     @property
     def name(self) -> str:
@@ -157,6 +158,9 @@ def play(scenario: Scenario, folder: Path, told: Told) -> Results:
                     up.remove((entry, running))
                     stop(running)
         standings = tuple(standing(scenario.name, entry, running) for entry, running in up)
+        for _, running in up:  # all at once: each takes seconds to end
+            for server in running.servers:
+                server.interrupt()
     return Results(tuple(records), standings, tuple(missing))
 
 

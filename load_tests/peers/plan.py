@@ -27,6 +27,8 @@ class Plan:
     """Of one forward pass."""
     workers: int = 1
     """Processes, or instances where a server has threads instead."""
+    in_flight: int = 1
+    """Passes that overlap in one worker, each then on its share of the threads; SegServe alone has it."""
     way: Literal["same", "documented"] = "same"
     """same: SegServe's own functions around the engine; documented: as the documentation of transformers shows it."""
     port: int = 0

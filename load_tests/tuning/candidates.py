@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from deploy.layouts import Layout, Serving
 from shared.catalog.card import Card
@@ -26,10 +27,13 @@ def dense_task(card: Card, asked: str | None) -> DenseTask:
 
 
 def layouts(cores: int, fused: bool) -> list[Layout]:
-    """Every even way to spread the cores over replicas: from one replica with all threads to one a core."""
+    """Every even way to spread the cores over replicas, from one replica with all threads to one a core; and one
+    replica with a pass a core in flight."""
     counts = [replicas for replicas in range(1, cores + 1) if cores % replicas == 0]
     found = [Layout(replicas, cores // replicas) for replicas in counts]
-    return found + [Layout(each.replicas, each.threads, True) for each in found] if fused else found
+    if cores > 1:
+        found.append(Layout(1, cores, in_flight=cores))
+    return found + [replace(each, fused=True) for each in found] if fused else found
 
 
 def engines(card: Card, asked: Sequence[str] = ()) -> list[tuple[EngineName, str]]:
@@ -59,10 +63,12 @@ def candidates(
     batches: Sequence[int],
     spread: Sequence[Layout],
 ) -> list[Serving]:
-    """Everything against everything, engines outermost: their graphs are compiled once each."""
+    """Everything against everything, engines outermost: their graphs are compiled once each. Of the engines openvino
+    alone shares its threads among passes in flight."""
     return [
         Serving(card.name, task, layout, engine, precision, max_batch)
         for engine, precision in choices
         for layout in spread
         for max_batch in batches
+        if layout.in_flight == 1 or engine == "openvino"
     ]

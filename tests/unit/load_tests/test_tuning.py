@@ -14,7 +14,7 @@ from load_tests.tuning.choice import Point, best, nearest, worth_more_callers
 from load_tests.tuning.search import write
 from shared.catalog.catalog import find_card
 
-ONE, TWO = Layout(1, 2), Layout(2, 1)
+ONE, TWO, BOTH = Layout(1, 2), Layout(2, 1), Layout(1, 2, in_flight=2)
 
 
 def point(per_second: float, p99_ms: float, layout: Layout = ONE, callers: int = 8, errors: int = 0) -> Point:
@@ -22,15 +22,23 @@ def point(per_second: float, p99_ms: float, layout: Layout = ONE, callers: int =
 
 
 def test_layouts_spread_all_cores_evenly() -> None:
-    assert layouts(2, fused=False) == [ONE, TWO]
-    assert [(each.replicas, each.threads) for each in layouts(6, fused=False)] == [(1, 6), (2, 3), (3, 2), (6, 1)]
-    assert layouts(2, fused=True) == [ONE, TWO, Layout(1, 2, True), Layout(2, 1, True)]
+    assert layouts(1, fused=False) == [Layout(1, 1)]
+    assert layouts(2, fused=False) == [ONE, TWO, BOTH]
+    found = [(each.replicas, each.threads, each.in_flight) for each in layouts(6, fused=False)]
+    assert found == [(1, 6, 1), (2, 3, 1), (3, 2, 1), (6, 1, 1), (1, 6, 6)]
+    assert layouts(2, fused=True)[3:] == [Layout(1, 2, True), Layout(2, 1, True), Layout(1, 2, True, 2)]
 
 
 def test_candidates_are_every_combination() -> None:
     found = candidates(find_card("street"), "semantic", [("openvino", "f32"), ("torch", "f32")], [1, 4], [ONE, TWO])
     assert len(found) == len(set(found)) == 8
     assert {each.max_batch for each in found} == {1, 4}
+
+
+def test_only_openvino_shares_its_threads_among_passes_in_flight() -> None:
+    found = candidates(find_card("street"), "semantic", [("openvino", "f32"), ("torch", "f32")], [1], [BOTH])
+    assert [each.engine for each in found] == ["openvino"]
+    assert found[0].applications()[1]["args"]["in_flight"] == 2
 
 
 def test_engines_are_those_of_the_card_that_are_installed() -> None:
