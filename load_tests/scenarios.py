@@ -21,7 +21,6 @@ PEERS = tuple(name for name in SERVERS if name not in (*OURS, LIMIT))
 SENT_BYTES = 100_000
 UNCHECKED = "OpenVINO bf16, not checked"
 F32 = "OpenVINO f32"
-EAGER = "torch eager"
 DOCUMENTED = "documented, torch eager"
 
 
@@ -53,8 +52,9 @@ def street(size: Size, cores: int, plan: Plan) -> Scenario:
     entries = both_layouts(SERVERS, plan, cores, (1, 8), (8,) if size.quick else (8, 32), F32)
     for precision in checked_precisions(plan):
         lower = replace(plan, precision=precision)
-        entries += both_layouts((LIMIT, OURS[0]), lower, cores, (), (8,), f"OpenVINO {precision}")
-    entries += both_layouts((LIMIT, "FastAPI", "mosec"), replace(plan, engine="torch"), cores, (), (8,), EAGER)
+        entries += both_layouts((LIMIT, *OURS), lower, cores, (), (8,), f"OpenVINO {precision}")
+    documented = replace(plan, engine="torch", way="documented")
+    entries += both_layouts((LIMIT, *PEERS), documented, cores, (), (8,), DOCUMENTED)
     photos = tuple(drawn(seed, form="JPEG") for seed in range(8))
 
     def alone(entry: Entry) -> bool:
