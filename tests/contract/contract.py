@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from shared.catalog.card import Card
 from shared.imaging.sample import street_scene
@@ -68,6 +69,17 @@ class Contract(ABC):
         batched = load_tiny(card, self.role).roles[self.role].predict(self.items(card))
         for one, other in zip(answers, batched, strict=True):
             assert self.agree(one, other)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+    def test_a_gpu_agrees(self, card: Card, answers: list[Any]) -> None:
+        if "torch" not in card.engines:
+            pytest.skip("does not run in torch")
+        model = load_tiny(card, self.role, device="cuda").roles[self.role]
+        model.warm()
+        items = self.items(card)
+        for one, other, alone in zip(answers, model.predict(items), map(model.predict, zip(items)), strict=True):
+            assert self.agree(one, other), "in a batch"
+            assert self.agree(one, alone[0]), "by itself"
 
     def test_loading_again_gives_the_same_model(self, card: Card, loaded: LoadedModels, answers: list[Any]) -> None:
         again = load_tiny(card, self.role)

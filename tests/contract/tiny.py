@@ -58,10 +58,10 @@ def distinct(cards: Iterable[Card]) -> list[Card]:
     return list(seen.values())
 
 
-def load_tiny(card: Card, *roles: Role) -> LoadedModels:
+def load_tiny(card: Card, *roles: Role, device: str = "cpu") -> LoadedModels:
     """The shrunk card in torch where it runs there, else in its own engine."""
     engine = "torch" if "torch" in card.engines else "auto"
-    return load(tiny(card), LoadOptions(roles=roles, engine=engine, device="cpu"))
+    return load(tiny(card), LoadOptions(roles=roles, engine=engine, device=device, max_batch=4))
 
 
 def tiny(card: Card) -> Card:

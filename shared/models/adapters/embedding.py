@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from shared.catalog.card import Card, Preprocess
 from shared.models.engines.engine import Array, Engine
-from shared.models.engines.graph import Graph
+from shared.models.engines.graph import Graph, tensors
+from shared.models.engines.host import on_host
 from shared.models.geometry import place
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pixel_graph
-from shared.models.postprocess.prompt_masks import to_float16
+from shared.models.postprocess.prompt_masks import FLOAT16_MAX
 from shared.types import DecoderInput, Embedding, EncoderInput, UInt8Array
 
 ENCODER = "encoder"
@@ -182,9 +184,15 @@ class ImageEncoder:
         inputs: dict[str, Array] = {PIXELS: np.stack([arrange(*pair, self._preprocess) for pair in pairs])}
         if self._asks_valid:
             inputs[VALID] = np.array([placement.valid for placement in placements], dtype=np.int64)
-        found = self._engine.run(inputs)
-        tensors = [to_float16(found[name]) for name in self._outputs]
+        with torch.inference_mode():
+            found = tensors(self._engine, inputs)
+            kept = on_host({name: _rounded(found[name]) for name in self._outputs})
         return [
-            Embedding((placement.image.height, placement.image.width), tuple(tensor[i] for tensor in tensors))
+            Embedding((placement.image.height, placement.image.width), tuple(kept[name][i] for name in self._outputs))
             for i, placement in enumerate(placements)
         ]
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    """To float16, where it lies: what is beyond its range becomes its largest value, not infinity."""
+    return tensor.clamp(-FLOAT16_MAX, FLOAT16_MAX).half()

@@ -70,6 +70,10 @@ class Queries(nn.Module):
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
+        # EoMT asks in each of its last blocks whether to mask, which must not be a question to the GPU.
+        if isinstance(masked := getattr(network, "attn_mask_probs", None), Tensor):
+            del network.attn_mask_probs
+            network.attn_mask_probs = tuple(masked.tolist())
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         found = self.network(pixel_values=pixel_values)

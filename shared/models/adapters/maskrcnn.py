@@ -106,7 +106,7 @@ def instance_finish(card: Card, space: LabelSpace) -> Finish[InstanceOutput]:
         placement = seen.view.placement
         down, across = placement.scale
         boxes = seen.outputs[BOXES] / torch.tensor([across, down, across, down], device=seen.outputs[BOXES].device)
-        masks, scores = seen.outputs[MASKS], seen.outputs[SCORES].tolist()
+        masks, scores = seen.outputs[MASKS].cpu(), seen.outputs[SCORES].tolist()  # small: pasted where the image is
         numbers = seen.outputs[NUMBERS].tolist()
         found: list[Instance] = []
         for index, (box, score, number) in enumerate(zip(boxes.tolist(), scores, numbers, strict=True)):

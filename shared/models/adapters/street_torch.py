@@ -73,7 +73,8 @@ class TorchEngines:
     def decoder(self) -> Engine:
         """See `StreetEngines`."""
         inputs: dict[str, np.dtype[Any]] = {"embedding": FLOAT16, "prompts": FLOAT32}
-        return self._engine(Graph(DecoderGraph(self._street.decoder), inputs, ("masks", "iou")))
+        graph = Graph(DecoderGraph(self._street.decoder), inputs, ("masks", "iou"), frozenset(("embedding",)))
+        return self._engine(graph)
 
     def _engine(self, graph: Graph) -> Engine:
         return engine_for(graph, self._card, self._options, self.sha256, type(graph.module).__name__)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.models.engines.engine import Around, Array, Arrays, Shapes
+from shared.models.engines.engine import Around, Array, Arrays, Engine, Shapes
 
 
 def batch_sizes(limit: int) -> tuple[int, ...]:
@@ -24,23 +24,36 @@ def filled(batch: int, limit: int) -> int:
     return next(size for size in batch_sizes(limit) if size >= batch)
 
 
-def in_batches(shapes: Sequence[Shapes], sizes: Sequence[int]) -> list[Shapes]:
-    """Each of these shapes with each of these numbers of items."""
-    return [{name: (size, *shape[1:]) for name, shape in wanted.items()} for wanted in shapes for size in sizes]
+def in_batches(shapes: Sequence[Shapes], sizes: Sequence[int], shared: frozenset[str] = frozenset()) -> list[Shapes]:
+    """Each of these shapes with each of these numbers of items, in the order of `sizes`; inputs that are `shared` keep
+    theirs."""
+    return [
+        {name: shape if name in shared else (size, *shape[1:]) for name, shape in wanted.items()}
+        for size in sizes
+        for wanted in shapes
+    ]
 
 
 class FilledEngine(Around):
-    """An engine whose batches have one of `batch_sizes`; the items that fill one up repeat its last."""
+    """An engine whose batches have one of `batch_sizes`; the items that fill one up repeat its last. Inputs that are
+    `shared` by all items stay as they are."""
+
+    def __init__(self, within: Engine, shared: frozenset[str] = frozenset()) -> None:
+        super().__init__(within)
+        self._shared = shared
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """See `Engine.run`."""
-        batch = len(next(iter(inputs.values())))
+        batch = max(len(each) for each in inputs.values())
         missing = filled(batch, self.batch_limit) - batch
         if not missing:
             return self._within.run(inputs)
-        whole = {name: np.concatenate([each, np.repeat(each[-1:], missing, 0)]) for name, each in inputs.items()}
+        whole = {
+            name: each if name in self._shared else np.concatenate([each, np.repeat(each[-1:], missing, 0)])
+            for name, each in inputs.items()
+        }
         return {name: output[:batch] for name, output in self._within.run(whole).items()}
 
     def warm(self, shapes: Sequence[Shapes]) -> None:
         """Each of these shapes in every batch size."""
-        self._within.warm(in_batches(shapes, batch_sizes(self.batch_limit)))
+        self._within.warm(in_batches(shapes, batch_sizes(self.batch_limit), self._shared))

@@ -35,7 +35,7 @@ def engine_for(graph: Graph, card: Card, options: LoadOptions, weights_sha256: s
     # The other engines take minutes to compile a shape: one that was not foreseen runs eagerly.
     eager = _eager(graph, replace(options, precision="f32"), device)
     engine = ForeseenEngine(_compiled(name, device, graph, key, options), eager, counted(options))
-    return engine if device == "cpu" else FilledEngine(engine)
+    return engine if device == "cpu" else FilledEngine(engine, graph.shared)
 
 
 def _eager(graph: Graph, options: LoadOptions, device: str) -> Engine:
@@ -50,9 +50,12 @@ def _eager(graph: Graph, options: LoadOptions, device: str) -> Engine:
     engine = TorchEngine(graph, chosen)
     if device == "cpu":
         return engine
+    if precision == "f32":
+        # Else convolutions round their inputs to TF32.
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     from shared.models.engines.cuda_graphs import CudaGraphEngine
 
-    return CudaGraphEngine(engine, graph, torch.device(device), options.in_flight, counted(options))
+    return CudaGraphEngine(engine, graph, torch.device(device), counted(options))
 
 
 def _openvino(graph: Graph, key: str, options: LoadOptions) -> Engine:

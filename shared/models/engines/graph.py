@@ -33,11 +33,17 @@ def tensors(engine: Engine, inputs: Arrays) -> Mapping[str, Tensor]:
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`module.forward` takes the inputs in this order, without batch-dependent Python, and returns a tuple of tensors
-    in the order of `outputs`. The first dimension of every input and output is the batch."""
+    in the order of `outputs`. The first dimension of every input and output is the batch, but of those in `shared`,
+    of which all items use the one that there is."""
 
     module: nn.Module
     inputs: Mapping[str, np.dtype[Any]]
     outputs: tuple[str, ...]
+    shared: frozenset[str] = frozenset()
+
+    def items(self, name: str, batch: int) -> int:
+        """The first dimension of this input in a batch of so many."""
+        return 1 if name in self.shared else batch
 
     def example(self, shapes: Shapes) -> tuple[Tensor, ...]:
         """Inputs of these shapes, all zero, where the module's weights are: what it is traced with."""

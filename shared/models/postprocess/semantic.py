@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.models.engines.host import array_of
 from shared.models.postprocess.label_upsampling import labels_at
 from shared.models.postprocess.upsample import Grid, axes, rows_per_tile, tiles
 from shared.types import VOID_8, LabelArray, SemanticOutput
@@ -47,14 +48,14 @@ def label_map(
             labels[part], confidence[part] = _averaged(
                 [score(tile) for score, (_, tile) in zip(each, parts, strict=True)]
             )
-    return SemanticOutput(as_labels(labels, classes), confidence.numpy(force=True))
+    return SemanticOutput(as_labels(labels, classes), array_of(confidence))
 
 
 def _on_gpu(grid: Grid, size: tuple[int, int], classes: int, temperature: float) -> SemanticOutput:
     from shared.models.postprocess.upsample_cuda import labels_on
 
     labels, confidence = labels_on(grid.logits, *axes(grid, size), temperature)
-    return SemanticOutput(as_labels(labels, classes), confidence.numpy(force=True))
+    return SemanticOutput(as_labels(labels, classes), array_of(confidence))
 
 
 def _plain(grid: Grid) -> bool:
@@ -64,8 +65,10 @@ def _plain(grid: Grid) -> bool:
 
 def as_labels(labels: Tensor, classes: int) -> LabelArray:
     """uint8 where ids below `classes` leave 255 free for void, else uint16."""
-    ids: NDArray[np.int64] | NDArray[np.int32] = labels.numpy(force=True)
-    return ids.astype(np.uint8) if classes <= VOID_8 else ids.astype(np.uint16)
+    if classes <= VOID_8:
+        small: NDArray[np.uint8] = array_of(labels.to(torch.uint8))
+        return small
+    return array_of(labels).astype(np.uint16)
 
 
 def _sharp(tile: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -28,27 +28,28 @@ def labels_on(logits: Tensor, down: Axis, across: Axis, temperature: float) -> t
     cells = logits.permute(1, 2, 0).contiguous().float()
     axes = [each.contiguous() for axis in (down, across) for each in (axis.low, axis.high, axis.weight)]
     grid = (triton.cdiv(size[0] * size[1], BLOCK),)
-    _kernel[grid](cells, *axes, labels, confidence, classes, width, *size, 1 / temperature, BLOCK=BLOCK)
+    with torch.cuda.device_of(logits):  # Triton launches on the thread's device, whatever it is given
+        _kernel[grid](cells, *axes, labels, confidence, width, *size, 1 / temperature, classes=classes, BLOCK=BLOCK)
     return labels, confidence
 
 
-def _best_class(
-    cells: Any,
-    top: Any,
-    bottom: Any,
-    down: Any,
-    left: Any,
-    right: Any,
-    across: Any,
-    labels: Any,
-    confidence: Any,
-    classes: Any,
-    width: Any,
-    out_height: Any,
-    out_width: Any,
-    sharpness: Any,
+def _best_class(  # type: ignore[no-untyped-def]  # Triton compiles annotations too, and knows none but its own
+    cells,
+    top,
+    bottom,
+    down,
+    left,
+    right,
+    across,
+    labels,
+    confidence,
+    width,
+    out_height,
+    out_width,
+    sharpness,
+    classes: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:
+):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < out_height * out_width
     row, column = at // out_width, at % out_width

@@ -18,7 +18,7 @@ import openvino as ov
 
 from shared.catalog.catalog import find_card
 from shared.imaging.sample import street_scene
-from shared.models.adapters.street_engines import INT8_OUTPUTS, SOURCE_KEY, pruned
+from shared.models.adapters.street_exported import INT8_OUTPUTS, SOURCE_KEY, pruned
 from shared.models.adapters.street_frame import Bucket, letterboxed, place
 from shared.models.engines.openvino import core
 from shared.models.files import digest

@@ -18,7 +18,7 @@ from shared.models.engines.kept import kept
 from shared.models.engines.onnx_runtime import OnnxOptions, onnx_engine
 from shared.models.engines.static import Program, StaticEngine
 from shared.models.engines.torch_eager import TorchEngine, TorchOptions
-from tests.unit.models.test_engines import CPU, arrays, shapes, small_graph
+from tests.unit.models.small import CPU, arrays, shapes, small_graph
 
 
 @pytest.fixture

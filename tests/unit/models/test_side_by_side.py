@@ -10,7 +10,7 @@ import numpy as np
 from shared.models.engines.convert import from_torch
 from shared.models.engines.openvino import OpenVinoOptions
 from shared.models.engines.side_by_side import Lanes, Traffic
-from tests.unit.models.test_engines import arrays, shapes, small_graph
+from tests.unit.models.small import arrays, shapes, small_graph
 
 
 def test_one_after_another_is_alone_each_time() -> None:

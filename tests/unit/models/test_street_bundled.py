@@ -12,7 +12,7 @@ import torch
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions
 from shared.imaging.sample import street_scene
-from shared.models.adapters.street_engines import quantised
+from shared.models.adapters.street_exported import quantised
 from shared.models.device import EngineError
 from shared.models.files import BUNDLED, digest
 from shared.models.networks.street_graph import DENSE_OUTPUTS, DecoderGraph, DenseGraph
