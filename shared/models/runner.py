@@ -57,7 +57,7 @@ class DenseModel(Generic[Out]):
         self, engine: Engine, preprocess: Preprocess, finish: Finish[Out], tta_scales: Sequence[float] = ()
     ) -> None:
         """`tta_scales` empty: `tta` is not offered and is answered like a plain request."""
-        self._engine = engine
+        self.engine = engine
         self._preprocess = preprocess
         self._finish = finish
         self._tta_scales = tuple(tta_scales)
@@ -82,9 +82,13 @@ class DenseModel(Generic[Out]):
     def warm(self) -> None:
         """See `Model.warm`: the known canvases, and one black image from end to end."""
         shapes = canvases(self._preprocess)
-        self._engine.warm([self._shapes(canvas) for canvas in shapes])
+        self.engine.warm([self._shapes(canvas) for canvas in shapes])
         height, width = shapes[0] if shapes else UNKNOWN
         self.predict([DenseInput(np.zeros((height, width, 3), dtype=np.uint8))])
+
+    def arranged(self, batch: Sequence[DenseInput]) -> Arrays:
+        """What the engine is given of images that have one canvas."""
+        return self._inputs([(item.pixels, self._views(item)[0]) for item in batch])
 
     def _groups(self, batch: Sequence[DenseInput]) -> Iterator[list[tuple[int, View]]]:
         """Images of one view each, by canvas, no more at once than the engine wants."""
@@ -94,8 +98,8 @@ class DenseModel(Generic[Out]):
             if len(views) == 1:
                 by_canvas[views[0].placement.canvas].append((index, views[0]))
         for group in by_canvas.values():
-            for start in range(0, len(group), self._engine.batch_limit):
-                yield group[start : start + self._engine.batch_limit]
+            for start in range(0, len(group), self.engine.batch_limit):
+                yield group[start : start + self.engine.batch_limit]
 
     def _augmented(self, item: DenseInput) -> list[Seen]:
         return list(chain.from_iterable(self._look([(item.pixels, view)]) for view in self._views(item)))
@@ -109,7 +113,7 @@ class DenseModel(Generic[Out]):
 
     def _look(self, views: Sequence[tuple[UInt8Array, View]]) -> list[Seen]:
         """Run views of one canvas together."""
-        outputs = tensors(self._engine, self._inputs(views))
+        outputs = tensors(self.engine, self._inputs(views))
         return [
             Seen(view, {name: tensor[index] for name, tensor in outputs.items()})
             for index, (_, view) in enumerate(views)

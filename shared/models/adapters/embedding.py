@@ -19,11 +19,11 @@ from shared.catalog.card import Card, Preprocess
 from shared.models.engines.engine import Array, Engine
 from shared.models.engines.graph import Graph, tensors
 from shared.models.engines.host import on_host
-from shared.models.geometry import place
+from shared.models.geometry import Placement, place
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pixel_graph
 from shared.models.postprocess.prompt_masks import FLOAT16_MAX
-from shared.types import DecoderInput, Embedding, EncoderInput, UInt8Array
+from shared.types import DecoderInput, Embedding, EncoderInput
 
 ENCODER = "encoder"
 OWNER = "owner"
@@ -160,13 +160,13 @@ class ImageEncoder:
         self._outputs = embedder.names
         graph = pixel_graph(preprocess, EncoderModule(embedder), embedder.names)
         self._asks_valid = VALID in graph.inputs
-        self._engine = engine_of(graph, ENCODER)
+        self.engine = engine_of(graph, ENCODER)
 
     def predict(self, batch: Sequence[EncoderInput]) -> list[Embedding]:
         """One embedding an image."""
         embeddings: list[Embedding] = []
-        for start in range(0, len(batch), self._engine.batch_limit):
-            embeddings += self._embed([item.pixels for item in batch[start : start + self._engine.batch_limit]])
+        for start in range(0, len(batch), self.engine.batch_limit):
+            embeddings += self._embed(batch[start : start + self.engine.batch_limit])
         return embeddings
 
     def cost(self, item: EncoderInput) -> int:
@@ -176,20 +176,29 @@ class ImageEncoder:
     def warm(self) -> None:
         """One black image."""
         shapes: dict[str, tuple[int, ...]] = {PIXELS: (1, self._side, self._side, 3)}
-        self._engine.warm([shapes | {VALID: (1, 2)} if self._asks_valid else shapes])
+        self.engine.warm([shapes | {VALID: (1, 2)} if self._asks_valid else shapes])
 
-    def _embed(self, images: Sequence[UInt8Array]) -> list[Embedding]:
-        placements = [place(self._preprocess, *image.shape[:2]) for image in images]
-        pairs = zip(images, placements, strict=True)
-        inputs: dict[str, Array] = {PIXELS: np.stack([arrange(*pair, self._preprocess) for pair in pairs])}
+    def arranged(self, batch: Sequence[EncoderInput]) -> dict[str, Array]:
+        """What the engine is given of these images."""
+        placements = self._placements(batch)
+        pairs = zip(batch, placements, strict=True)
+        inputs: dict[str, Array] = {
+            PIXELS: np.stack([arrange(item.pixels, placement, self._preprocess) for item, placement in pairs])
+        }
         if self._asks_valid:
             inputs[VALID] = np.array([placement.valid for placement in placements], dtype=np.int64)
+        return inputs
+
+    def _placements(self, batch: Sequence[EncoderInput]) -> list[Placement]:
+        return [place(self._preprocess, *item.pixels.shape[:2]) for item in batch]
+
+    def _embed(self, batch: Sequence[EncoderInput]) -> list[Embedding]:
         with torch.inference_mode():
-            found = tensors(self._engine, inputs)
+            found = tensors(self.engine, self.arranged(batch))
             kept = on_host({name: _rounded(found[name]) for name in self._outputs})
         return [
             Embedding((placement.image.height, placement.image.width), tuple(kept[name][i] for name in self._outputs))
-            for i, placement in enumerate(placements)
+            for i, placement in enumerate(self._placements(batch))
         ]
 
 

@@ -89,7 +89,7 @@ class StreetNetwork:
     """Images through the dense graph."""
 
     def __init__(self, engine: Engine, card: Card) -> None:
-        self._engine = engine
+        self.engine = engine
         self.buckets: tuple[Bucket, ...] = card.preprocess.buckets
         self._padding = card.preprocess.mean
 
@@ -101,16 +101,21 @@ class StreetNetwork:
             groups[placement.canvas].append(index)
         found: dict[int, Heads] = {}
         for members in groups.values():
-            for start in range(0, len(members), self._engine.batch_limit):
-                part = members[start : start + self._engine.batch_limit]
-                inputs = np.stack([letterboxed(images[i], placements[i], self._padding) for i in part])
-                outputs = self._engine.run({"image": inputs})
+            for start in range(0, len(members), self.engine.batch_limit):
+                part = members[start : start + self.engine.batch_limit]
+                outputs = self.engine.run(self.arranged([images[i] for i in part]))
                 found.update({i: _heads(placements[i], outputs, row) for row, i in enumerate(part)})
         return [found[index] for index in range(len(images))]
 
+    def arranged(self, images: Sequence[UInt8Array]) -> dict[str, UInt8Array]:
+        """What the engine is given of images that have one bucket."""
+        placements = [place((image.shape[0], image.shape[1]), self.buckets) for image in images]
+        pairs = zip(images, placements, strict=True)
+        return {"image": np.stack([letterboxed(image, placement, self._padding) for image, placement in pairs])}
+
     def warm(self) -> None:
         """Compile every bucket."""
-        self._engine.warm([{"image": (1, *bucket, 3)} for bucket in self.buckets])
+        self.engine.warm([{"image": (1, *bucket, 3)} for bucket in self.buckets])
 
 
 def _heads(placement: Placement, outputs: dict[str, Any], row: int) -> Heads:
@@ -138,6 +143,15 @@ class StreetDense(ABC, Generic[Out]):
         for index, other in zip(augmented, mirrored, strict=True):
             heads[index] = heads[index].averaged(other)
         return [self.finish(each, item) for each, item in zip(heads, batch, strict=True)]
+
+    @property
+    def engine(self) -> Engine:
+        """Of the network, which all dense tasks share."""
+        return self._network.engine
+
+    def arranged(self, batch: Sequence[DenseInput]) -> dict[str, UInt8Array]:
+        """What the engine is given of images that have one bucket."""
+        return self._network.arranged([item.pixels for item in batch])
 
     def cost(self, item: DenseInput) -> int:
         """The pixels of the bucket, twice where the mirror image is looked at too."""

@@ -89,7 +89,7 @@ class CudaGraphEngine:
         self._device = device
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
-        self._recordings: dict[Any, Recording] = {}
+        self.recordings: dict[Any, Recording] = {}
         self._playing = Lock()
         self._mine = local()
         self._on_unforeseen = on_unforeseen
@@ -114,7 +114,7 @@ class CudaGraphEngine:
         batch = max(len(array) for array in inputs.values())
         size = filled(batch, self.batch_limit)
         shapes = {name: (self._graph.items(name, size), *array.shape[1:]) for name, array in inputs.items()}
-        recording = self._recordings.get(shape_key(shapes))
+        recording = self.recordings.get(shape_key(shapes))
         lane = self._lane()
         torch.cuda.set_stream(lane.stream)
         if recording is None:
@@ -130,7 +130,7 @@ class CudaGraphEngine:
         for wanted in in_batches(shapes, batch_sizes(self.batch_limit)[::-1], self._graph.shared):
             try:
                 with self._playing:
-                    self._recordings[shape_key(wanted)] = self._record(wanted)
+                    self.recordings[shape_key(wanted)] = self._record(wanted)
             except torch.cuda.OutOfMemoryError:
                 logger.warning("%s runs eagerly: too little memory to record it", wanted)
                 torch.cuda.empty_cache()
