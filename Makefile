@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 # What starts real processes is tried once more when it fails, and the summary names it with its first failure.
 ONCE_MORE := --reruns 1 --reruns-delay 5 --rerun-show-tracebacks -raR
 
-.PHONY: help serve test check format unit contract integration e2e chaos load bench measure footprint promptable-bench picture hair evaluate train constraints clean
+.PHONY: help serve test check format unit contract integration e2e chaos load bench bench-gpu measure footprint promptable-bench picture hair evaluate train constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ load: $(VENV)/.full ## Users with locust against a running platform, one minute
 
 bench: $(VENV)/.bench $(PEERS_DONE) ## SegServe and its peers side by side, report in OUT/bench; BENCH=--quick for a short one
 	$(BIN)/python -m load_tests.bench --out $(OUT)/bench $(BENCH)
+
+bench-gpu: $(VENV)/.full ## Networks alone and served on this machine's GPU, report in OUT/gpu; BENCH=--quick for a short one
+	$(BIN)/python -m load_tests.gpu --out $(OUT)/gpu $(BENCH)
 
 measure: $(VENV)/.base ## Latency and throughput of a running platform
 	$(BIN)/python -m load_tests.measure --url http://$(HOST):$(PORT)

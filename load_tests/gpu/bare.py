@@ -152,10 +152,10 @@ def agreements(
     """Per cent of labels (or values of embeddings) that are as in eager f32: by this engine in f32, and as chosen."""
     f32 = LoadOptions((subject.role,), engine="torch", device=options.device, max_batch=len(images))
     batch = items(subject, images, len(images))
-    reference = load(card, f32).roles[subject.role].predict(batch)  # never warmed: nothing is recorded
-    recorded = load(card, f32).roles[subject.role]
-    recorded.warm()
-    answers = {"f32": recorded.predict(batch), options.precision: model.predict(batch)}
+    plain = load(card, f32).roles[subject.role]
+    reference = plain.predict(batch)  # not warm yet: nothing is recorded
+    plain.warm()
+    answers = {"f32": plain.predict(batch), options.precision: model.predict(batch)}
     return {
         name: round(100 * float(np.mean([equal(*pair) for pair in zip(answer, reference, strict=True)])), 3)
         for name, answer in answers.items()

@@ -47,12 +47,12 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("segformer-b0-ade", 64, 6, preprocess={"buckets": [[512, 672]]}),
-    Subject("segformer-b5-ade", 32, 3, preprocess={"buckets": [[640, 864]]}),
-    Subject("mask2former-swin-tiny-coco-panoptic", 16, 3, preprocess={"buckets": [[800, 1088]]}),
+    Subject("segformer-b0-ade", 64, 6, preprocess={"buckets": ((512, 672),)}),
+    Subject("segformer-b5-ade", 32, 3, preprocess={"buckets": ((640, 864),)}),
+    Subject("mask2former-swin-tiny-coco-panoptic", 16, 3, preprocess={"buckets": ((800, 1088),)}),
     Subject("eomt-large-ade-semantic", 32, 3),
     Subject("sam2.1-hiera-small", 16, 3, "promptable"),
-    Subject("street", 64, 6, preprocess={"buckets": [[360, 480]]}),
+    Subject("street", 64, 6, preprocess={"buckets": ((360, 480),)}),
 )
 
 
