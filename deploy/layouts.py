@@ -62,7 +62,7 @@ class Serving:
             args["unchecked"] = True
         deployment = {
             "num_replicas": self.layout.replicas,
-            "ray_actor_options": BOOKED,
+            "ray_actor_options": dict(BOOKED),
             "user_config": {"max_batch": self.max_batch, "max_queue": 256},
         }
         if self.layout.fused:
@@ -81,7 +81,7 @@ class Serving:
 def gateway() -> dict[str, Any]:
     """The gateway's application."""
     return _application(
-        "gateway", "/", "services.gateway.deployment:build", {}, {"name": "Gateway", "ray_actor_options": BOOKED}
+        "gateway", "/", "services.gateway.deployment:build", {}, {"name": "Gateway", "ray_actor_options": dict(BOOKED)}
     )
 
 
@@ -89,8 +89,8 @@ def promptable(model: str, threads: int) -> list[dict[str, Any]]:
     """A gateway and a promptable model."""
     args = {"model": model, "threads": threads}
     deployments = [
-        {"name": "Encoder", "ray_actor_options": BOOKED, "user_config": {"max_batch": 1}},
-        {"name": "Decoder", "ray_actor_options": BOOKED, "user_config": {"max_batch": 8}},
+        {"name": "Encoder", "ray_actor_options": dict(BOOKED), "user_config": {"max_batch": 1}},
+        {"name": "Decoder", "ray_actor_options": dict(BOOKED), "user_config": {"max_batch": 8}},
     ]
     service = _application(model, None, "services.promptable.deployment:build", args, *deployments)
     return [gateway(), service]

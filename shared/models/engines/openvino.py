@@ -52,11 +52,13 @@ class OpenVinoOptions:
     hint: str = "LATENCY"
     cache_dir: Path | None = None
     in_flight: int = 1
+    streams: int = 0
+    """Passes of one compiled graph that run at once and share its weights and `threads`; 0 leaves it to the hint."""
 
-    def share(self) -> OpenVinoOptions:
-        """Of one of the passes that overlap."""
-        threads = self.threads or os.cpu_count() or 1
-        return replace(self, threads=max(1, threads // self.in_flight), in_flight=1)
+    def overlapping(self) -> OpenVinoOptions:
+        """Of the graph for passes that overlap."""
+        threads = max(self.threads or os.cpu_count() or 1, self.in_flight)
+        return replace(self, threads=threads, in_flight=1, streams=self.in_flight)
 
     def properties(self) -> dict[str, Any]:
         """OpenVINO's own names for these options.
@@ -70,6 +72,8 @@ class OpenVinoOptions:
         }
         if self.threads > 0:
             chosen["INFERENCE_NUM_THREADS"] = self.threads
+        if self.streams > 0:
+            chosen["NUM_STREAMS"] = self.streams
         if self.cache_dir is not None:
             chosen["CACHE_DIR"] = str(self.cache_dir)
         return chosen
@@ -126,15 +130,15 @@ class OpenVinoEngine:
                 continue
             with self._lock:
                 if key not in self._warmed:
-                    self._warmed[key] = self._unforeseen.pop(key, None) or self._compile(wanted, self._options)
+                    self._warmed[key] = self._unforeseen.pop(key, None) or self._new_request(wanted)
                 self._infer(self._warmed[key], zeros(wanted, self._dtypes))
                 if self._options.in_flight > 1 and key not in self._lanes:
                     self._lanes[key] = self._side_by_side(wanted)
 
     def _side_by_side(self, shapes: Shapes) -> Lanes[ov.InferRequest]:
-        """A request for each of the passes that may overlap, every one of them warm."""
-        share = self._options.share()
-        lanes = [self._compile(shapes, share) for _ in range(self._options.in_flight)]
+        """A request for each of the passes that may overlap, every one of them warm; they share one graph."""
+        graph = self._compile(shapes, self._options.overlapping())
+        lanes = [graph.create_infer_request() for _ in range(self._options.in_flight)]
         for lane in lanes:
             self._infer(lane, zeros(shapes, self._dtypes))
         return Lanes(lanes)
@@ -155,19 +159,22 @@ class OpenVinoEngine:
         if key in self._warmed:
             return self._warmed[key]
         self._on_unforeseen(shapes)
-        request = self._unforeseen.pop(key, None) or self._compile(shapes, self._options)
+        request = self._unforeseen.pop(key, None) or self._new_request(shapes)
         self._unforeseen[key] = request
         while len(self._unforeseen) > UNFORESEEN_KEPT:
             self._unforeseen.popitem(last=False)
         return request
 
-    def _compile(self, shapes: Shapes, options: OpenVinoOptions) -> ov.InferRequest:
+    def _new_request(self, shapes: Shapes) -> ov.InferRequest:
+        return self._compile(shapes, self._options).create_infer_request()
+
+    def _compile(self, shapes: Shapes, options: OpenVinoOptions) -> ov.CompiledModel:
         model = self._source(shapes)
         self._outputs = tuple(port.get_any_name() for port in model.outputs)
         # OpenVINO maps a cached graph into memory even while another process writes it, and that process then dies of
         # SIGBUS.
         with alone(options.cache_dir, digest(shape_key(shapes))):
-            return core().compile_model(model, "CPU", options.properties()).create_infer_request()
+            return core().compile_model(model, "CPU", options.properties())
 
     def _infer(self, request: ov.InferRequest, inputs: Arrays) -> dict[str, Array]:
         """Outputs by the names that the source gave them: compiling may add names of its own, never another order."""

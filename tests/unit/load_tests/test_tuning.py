@@ -91,11 +91,12 @@ def test_more_callers_are_tried_while_they_gain_and_keep_the_limit() -> None:
     assert not worth_more_callers([point(9, 50), point(9.1, 60)], 100)
 
 
-@pytest.mark.parametrize("layout", [ONE, TWO])
+@pytest.mark.parametrize("layout", [ONE, TWO, BOTH])
 def test_the_yaml_can_be_deployed_as_it_is(tmp_path: Path, layout: Layout) -> None:
     path = tmp_path / "best.yaml"
     write(path, Serving("street", "instance", layout, "openvino", "f32", 4), "found by a test\non two lines")
     assert path.read_text().startswith("# found by a test\n# on two lines\n")
+    assert "&" not in path.read_text(), "people read it: nothing refers to something elsewhere"
     prepared = Prepared.read(path)
     assert [each.name for each in prepared.applications] == ["gateway", "street"]
     (deployment,) = prepared.applications[1].deployments

@@ -62,9 +62,11 @@ def test_a_third_pass_waits_for_a_lane() -> None:
 def test_overlapping_passes_share_the_threads() -> None:
     options = OpenVinoOptions(threads=4, in_flight=2)
     assert options.properties()["INFERENCE_NUM_THREADS"] == 4
-    assert options.share().properties()["INFERENCE_NUM_THREADS"] == 2
-    assert OpenVinoOptions(threads=1, in_flight=3).share().threads == 1
-    assert OpenVinoOptions(in_flight=1024).share().threads == 1
+    both = options.overlapping().properties()
+    assert (both["INFERENCE_NUM_THREADS"], both["NUM_STREAMS"]) == (4, 2)
+    few = OpenVinoOptions(threads=1, in_flight=3).overlapping()
+    assert (few.threads, few.streams) == (3, 3), "each pass has a thread at least"
+    assert "NUM_STREAMS" not in options.properties()
 
 
 def test_overlapping_passes_give_what_each_gives_alone() -> None:
