@@ -22,7 +22,7 @@ from rich.console import Console
 from deploy.cluster import free_port
 from load_tests.contestants import PEERS
 from load_tests.gpu.models import HEIGHT, SUBJECTS, WIDTH, Subject
-from load_tests.gpu.report import Report, gpu
+from load_tests.gpu.report import Report, gpu, memory_in_use
 from load_tests.gpu.served import Callers, Layout, request_form, stamped, yaml_of
 from load_tests.machine import described
 from load_tests.pictures import drawn
@@ -58,9 +58,9 @@ def run(given: argparse.Namespace) -> int:
     )
     told(f"{report.facts['gpu']}, torch {report.facts['versions'].get('torch')}, {given.precision}")
     alone(subjects, chosen, given.scratch, report, told)
-    if not given.bare:
+    for first in range(0, 0 if given.bare else len(subjects), given.together):
         with ExitStack() as stack:
-            served(stack, subjects, chosen, given, images, report, told)
+            served(stack, subjects[first : first + given.together], chosen, given, images, report, told)
     console.print(report.table(), markup=False, soft_wrap=True)
     told(f"written to {report.write()}")
     return int(report.failed)
@@ -99,7 +99,7 @@ def served(
 ) -> None:
     """The same networks behind the platform, at each number of callers."""
     port, home = free_port(), given.scratch / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     config = home / "serve.yaml"
     config.write_text(yaml.safe_dump(yaml_of(subjects, chosen, layout(given)), sort_keys=False), encoding="utf-8")
     arguments = (sys.executable, "-m", "deploy.local", "--port", str(port), "--config", str(config))
@@ -115,7 +115,7 @@ def served(
         try:
             if not number:
                 ready_s, _ = server.wait_for_answer(target, READY_WITHIN_S)
-                told(f"the platform is ready after {ready_s:.1f} s")
+                told(f"the platform is ready after {ready_s:.1f} s; GPU memory in use: {memory_in_use(given.device)}")
             else:
                 server.wait_for_answer(target, time.perf_counter() - server.begun + 30)
         except NotReady as error:
@@ -168,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="cuda", help="cuda or cpu (%(default)s)")
     add("--precision", default="bf16", choices=["f32", "bf16", "f16"])
     add("--tiny", action="store_true", help="the small networks of the cards' tests: figures mean nothing")
+    add("--together", type=int, default=3, help="networks behind one platform at a time (%(default)s)")
     add("--max-batch", type=int, default=64, help="largest batch of any network (%(default)s)")
     add("--seconds", type=float, default=2.0, help="of each figure of a network by itself (%(default)s)")
     add("--served-times", type=float, default=4.0, help="so many times longer for what is served (%(default)s)")

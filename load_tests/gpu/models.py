@@ -26,8 +26,9 @@ WIDTH, HEIGHT = 640, 480
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A network and how it is served. `replicas`: processes that share the GPU; the lighter the network, the more of
-    them it takes to keep the GPU at work."""
+    """A network and how it is served. `max_batch`: largest that is tried by itself; half of it is served, since two
+    batches are under way. `replicas`: processes that share the GPU; the lighter the network, the more of them it takes
+    to keep the GPU at work."""
 
     card: str
     max_batch: int
@@ -40,6 +41,10 @@ class Subject:
         """Of the bench's card."""
         return f"{self.card}-bench"
 
+    def served_batch(self, limit: int) -> int:
+        """Largest batch behind the platform."""
+        return max(1, min(self.max_batch // 2, limit))
+
     @property
     def role(self) -> Role:
         """What of the network is measured by itself: of a promptable one the encoder."""
@@ -47,12 +52,12 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("segformer-b0-ade", 64, 6, preprocess={"buckets": ((512, 672),)}),
-    Subject("segformer-b5-ade", 32, 3, preprocess={"buckets": ((640, 864),)}),
-    Subject("mask2former-swin-tiny-coco-panoptic", 16, 3, preprocess={"buckets": ((800, 1088),)}),
-    Subject("eomt-large-ade-semantic", 32, 3),
+    Subject("segformer-b0-ade", 64, 5, preprocess={"buckets": ((512, 672),)}),
+    Subject("segformer-b5-ade", 32, 2, preprocess={"buckets": ((640, 864),)}),
+    Subject("mask2former-swin-tiny-coco-panoptic", 16, 2, preprocess={"buckets": ((800, 1088),)}),
+    Subject("eomt-large-ade-semantic", 32, 2),
     Subject("sam2.1-hiera-small", 16, 3, "promptable"),
-    Subject("street", 64, 6, preprocess={"buckets": ((360, 480),)}),
+    Subject("street", 64, 5, preprocess={"buckets": ((360, 480),)}),
 )
 
 

@@ -42,7 +42,7 @@ def yaml_of(subjects: Sequence[Subject], chosen: Mapping[str, Any], layout: Layo
 
 def application(subject: Subject, chosen: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """One network's part of it."""
-    most = min(subject.max_batch, chosen["max_batch"])
+    most = subject.served_batch(chosen["max_batch"])
     args = {
         "model": subject.name,
         "engine": "torch",

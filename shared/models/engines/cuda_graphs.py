@@ -136,7 +136,8 @@ class CudaGraphEngine:
                 torch.cuda.empty_cache()
             except RuntimeError as error:
                 logger.warning("%s runs eagerly: it cannot be recorded (%s)", wanted, error)
-                return
+                break
+        torch.cuda.empty_cache()  # what the passes before recording took; others share the GPU
 
     def _play(self, recording: Recording, lane: Lane, arrays: Arrays, batch: int) -> dict[str, Tensor]:
         """The recorded pass on `batch` items; what fills the batch up beyond them is left from an earlier one and its

@@ -59,7 +59,7 @@ def test_the_configuration_books_a_share_of_the_gpu_for_each_replica() -> None:
     assert len({each["name"] for each in applications}) == len(SUBJECTS)
     for subject, each in zip(SUBJECTS, applications, strict=True):
         args = ServiceArgs.model_validate(each["args"])
-        assert args.max_batch == min(subject.max_batch, 16)
+        assert args.max_batch == min(subject.max_batch // 2, 16)
         for deployment in each["deployments"]:
             args.live(deployment["user_config"])
             assert UserConfig.model_validate(deployment["user_config"]).max_batch == args.max_batch
