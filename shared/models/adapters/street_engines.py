@@ -14,7 +14,9 @@ from shared.models.device import choose
 from shared.models.engines.engine import Engine
 
 DENSE_OUTPUTS = ("logits", "centres", "offsets")
-EMBEDDING = "embedding"
+EMBEDDING, PROMPTS = "embedding", "prompts"
+CHANNELS = 80
+"""Of an embedding."""
 
 
 class StreetEngines(Protocol):

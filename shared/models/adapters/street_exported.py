@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import openvino as ov
 
 from shared.catalog.card import Card, FileWeights
 from shared.catalog.loading import LoadOptions
-from shared.models.adapters.street_engines import DENSE_OUTPUTS, EMBEDDING
+from shared.models.adapters.street_engines import CHANNELS, DENSE_OUTPUTS, EMBEDDING, PROMPTS
 from shared.models.device import EngineError
-from shared.models.engines.engine import Engine, OnUnforeseen, Shapes, ignore_unforeseen, parse_precision
-from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, core, input_dtypes
+from shared.models.engines.engine import Engine, OnUnforeseen, ignore_unforeseen, parse_precision
+from shared.models.engines.halves import HalvedEngine
+from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, core, input_dtypes, reshaped
 from shared.models.files import digest, locate, quick_digest, verify
+from shared.models.postprocess.street_prompts import MAPS
 
 INT8_OUTPUTS = (*DENSE_OUTPUTS, EMBEDDING)
 """What the quantised graph computes; prompts are decoded in f32."""
@@ -54,18 +57,13 @@ class ExportedEngines:
         return self._engine(self._dense, (EMBEDDING,))
 
     def decoder(self) -> Engine:
-        """See `StreetEngines`."""
-        return self._engine(self._decoder, ("masks", "iou"))
+        """See `StreetEngines`. What the embedding alone decides is computed once for each embedding."""
+        model = core().read_model(str(self._decoder))
+        return HalvedEngine(model, (EMBEDDING, CHANNELS), (PROMPTS, MAPS), self._options, self._on_unforeseen)
 
     def _engine(self, path: Path, outputs: Sequence[str]) -> Engine:
         model = pruned(core().read_model(str(path)), outputs)
-
-        def static(shapes: Shapes) -> ov.Model:
-            clone = model.clone()
-            clone.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
-            return clone
-
-        return OpenVinoEngine(static, input_dtypes(model), self._options, self._on_unforeseen)
+        return OpenVinoEngine(partial(reshaped, model), input_dtypes(model), self._options, self._on_unforeseen)
 
 
 def quantised(card: Card, options: LoadOptions, weights_sha256: str) -> Path:

@@ -9,15 +9,13 @@ import numpy as np
 
 from shared.catalog.card import Preprocess
 from shared.errors import InvalidOption
+from shared.models.adapters.street_engines import CHANNELS
 from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, place
 from shared.models.engines.engine import Engine
 from shared.models.geometry import Placement
 from shared.models.postprocess.prompt_masks import candidates, cropped
 from shared.models.postprocess.street_prompts import MAPS, render_prompts
 from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Float32Array
-
-CHANNELS = 80
-"""Of an embedding."""
 
 
 class StreetEncoder:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -189,13 +189,14 @@ def from_ir(
 ) -> OpenVinoEngine:
     """An engine over an IR file (`.xml` with its `.bin` beside it). Raises `RuntimeError` when it cannot be read."""
     model = core().read_model(str(path))
+    return OpenVinoEngine(partial(reshaped, model), input_dtypes(model), options, on_unforeseen)
 
-    def static(shapes: Shapes) -> ov.Model:
-        clone = model.clone()
-        clone.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
-        return clone
 
-    return OpenVinoEngine(static, input_dtypes(model), options, on_unforeseen)
+def reshaped(model: ov.Model, shapes: Shapes) -> ov.Model:
+    """A copy of the model with these static input shapes."""
+    clone = model.clone()
+    clone.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
+    return clone
 
 
 def input_dtypes(model: ov.Model) -> dict[str, np.dtype[Any]]:
