@@ -10,9 +10,10 @@ from ray.serve.exceptions import RayServeException
 BUILDS_HTTP = "__serve_build_asgi_app__"
 """What Serve calls for the HTTP application of a class that has one."""
 
-NO_ACCESS_LOG = {"enable_access_log": False}
+NO_ACCESS_LOG = {"enable_access_log": False, "log_level": "WARNING"}
 """`logging_config` of every deployment. Serve would write a line for each request in each replica that it passes; the
-gateway's metrics count them, and failures are logged. The Serve YAML may say otherwise for a deployment."""
+gateway's metrics count them, and failures are logged. The level is that of Serve's own words, not of ours: below it
+Serve does not even make the line that nobody writes. The Serve YAML may say otherwise for a deployment."""
 
 
 def answers_http() -> bool:
