@@ -85,9 +85,9 @@ def gateway() -> dict[str, Any]:
     )
 
 
-def promptable(model: str, threads: int) -> list[dict[str, Any]]:
-    """A gateway and a promptable model."""
-    args = {"model": model, "threads": threads}
+def promptable(model: str, threads: int, in_flight: int) -> list[dict[str, Any]]:
+    """A gateway and a promptable model, as `serve.yaml` has it."""
+    args = {"model": model, "threads": threads, "in_flight": in_flight}
     deployments = [
         {"name": "Encoder", "ray_actor_options": dict(BOOKED), "user_config": {"max_batch": 1}},
         {"name": "Decoder", "ray_actor_options": dict(BOOKED), "user_config": {"max_batch": 8}},

@@ -18,6 +18,7 @@ from load_tests import plots, report
 from load_tests.contestants import PEERS
 from load_tests.machine import described
 from load_tests.rounds import Results, Scenario, play
+from load_tests.rows import rows
 from load_tests.scenarios import FULL, QUICK, scenarios
 from load_tests.verdicts import verdicts
 from load_tests.watched import watched
@@ -58,7 +59,7 @@ def write(out: Path, machine: dict[str, object], played: Sequence[tuple[Scenario
     records = [each for _, results in played for each in results.records]
     written = report.write(out, machine, played, verdicts(records))
     try:
-        plots.draw(out, report.rows(records))
+        plots.draw(out, rows(records))
     except ImportError:
         console.print("No plots: install the extra `bench` for matplotlib.")
     return written

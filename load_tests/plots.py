@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from load_tests.report import Row
+from load_tests.rows import Row
 
 Points = Sequence[tuple[float, float]]
 

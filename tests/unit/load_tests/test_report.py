@@ -12,6 +12,8 @@ from PIL import Image
 from load_tests import report
 from load_tests.machine import described
 from load_tests.rounds import Missing, Results, Scenario, Standing
+from load_tests.rows import rows
+from load_tests.summary import HEAD, summary
 from load_tests.verdicts import Verdict, verdicts
 from tests.unit.load_tests.figures import record
 
@@ -33,12 +35,29 @@ def text(of: Results) -> str:
 
 
 def test_a_row_is_the_median_of_its_rounds_with_their_spread() -> None:
-    (row,) = report.rows(RECORDS)
+    (row,) = rows(RECORDS)
     assert (row.per_second, row.lowest, row.highest) == (10.0, 9.0, 30.0)
     assert (
         "| photo | mosec, OpenVINO f32, 2 x 1 | 8 | 10.0 (9.0 to 30.0) | 100.0 | 200.0 | 300.0 | 50.00 | 0.10 |"
         in text(results(b"a"))
     )
+
+
+def test_the_summary_has_each_contestant_once_in_its_best_layout() -> None:
+    found = rows(
+        [
+            record("mosec", 9.0, layout="1 x 2", callers=1, p50_ms=80.0),
+            record("mosec", 10.0, layout="1 x 2", callers=8),
+            record("mosec", 12.0, layout="2 x 1", callers=8, p50_ms=200.0),
+            record("FastAPI", 20.0, layout="2 x 1", callers=8),
+            record("FastAPI", 90.0, layout="2 x 1", callers=1, load="3 MP", p50_ms=1.0),
+        ]
+    )
+    standings = [Standing("street", "mosec", "OpenVINO f32", "2 x 1", 1.5, 300_000_000, b"")]
+    head, _, first, second = summary(found, standings)
+    assert head == HEAD[0]
+    assert first == "| FastAPI, OpenVINO f32 | 2 x 1 | 20.0 | 100 | 300 | 50.0 |  |  |"
+    assert second == "| mosec, OpenVINO f32 | 2 x 1 | 12.0 | 200 | 600 | 50.0 | 300 | 80.0 |"
 
 
 def test_the_missing_are_named_with_their_reason() -> None:
