@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from shared.models.engines.constants import Constants
 from shared.models.engines.engine import Array, Arrays, Precision, Shapes, check_names, zeros
 from shared.models.engines.graph import Graph
 
@@ -43,6 +44,7 @@ class TorchEngine:
         self._module = module.to(memory_format=torch.channels_last) if options.channels_last else module
         self._graph = graph
         self._options = options
+        self._constants = Constants(options.device) if options.device.type == "cuda" else nullcontext()
 
     @property
     def precision(self) -> Precision:
@@ -67,7 +69,7 @@ class TorchEngine:
     def forward(self, feeds: Sequence[Tensor], cache_casts: bool = True) -> dict[str, Tensor]:
         """Inputs on the device, in the graph's order, to outputs by name. A recorded pass must not `cache_casts` of
         the weights: the cache would be gone when it is played."""
-        with self._mode(cache_casts):
+        with self._mode(cache_casts), self._constants:
             outputs = self._module(*feeds)
             pairs = zip(self._graph.outputs, outputs, strict=True)
             return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in pairs}

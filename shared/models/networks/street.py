@@ -7,6 +7,7 @@ inverted residuals with squeeze-excitation below, a context block at 1/32 and a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,9 +78,12 @@ class StreetConfig:
 
 def normalise(pixels: Tensor) -> Tensor:
     """RGB [n,3,h,w] in 0-255 to the network's input: zero mean, unit deviation over CamVid's train split."""
-    mean = torch.tensor(PIXEL_MEAN, device=pixels.device, dtype=pixels.dtype).view(1, 3, 1, 1)
-    scale = torch.tensor(PIXEL_SCALE, device=pixels.device, dtype=pixels.dtype).view(1, 3, 1, 1)
-    return (pixels - mean) * scale
+    return (pixels - _per_channel(PIXEL_MEAN, pixels)) * _per_channel(PIXEL_SCALE, pixels)
+
+
+def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
+    """[1,c,1,1] of the values, filled in on the device of `like`: a copy from main memory would wait for a GPU."""
+    return torch.cat([like.new_full((1, 1, 1, 1), value) for value in values], 1)
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def test_inputs_need_not_be_as_many_as_the_batch() -> None:
     engine = recorded(Graph(Owned(), kinds, ("sum",), frozenset(("everyones",))), unforeseen)
     engine.warm([{"table": (1, 3), "owner": (1,), "everyones": (1, 3)}])
     table, everyones = np.arange(6, dtype=np.float32).reshape(2, 3), np.full((1, 3), 0.5, np.float16)
-    for owner in ([1], [0, 1, 1], [1, 0, 1, 0, 1, 1]):
+    for owner in ([0], [0, 1, 1], [1, 0, 1, 0, 1, 1]):
         found = engine.run({"table": table[: max(owner) + 1], "owner": np.array(owner), "everyones": everyones})
         assert np.array_equal(found["sum"], table[owner] + 0.5)
     assert not unforeseen
