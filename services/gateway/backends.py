@@ -45,11 +45,12 @@ class ModelDirectory(Protocol):
         ...
 
     def dense(self, task: DenseTask, model: str | None) -> DenseService:
-        """The service for `model` (`name` or `name@version`; None: the task's default). Raises `ModelNotFound`."""
+        """The service for `model` (`name` or `name@version`; None: the task's default). Raises `ModelNotFound`, or
+        `ModelUnavailable` while it may be one that starts."""
         ...
 
     def promptable(self, model: str | None) -> PromptableService:
-        """The promptable service for `model`, chosen as in `dense`. Raises `ModelNotFound`."""
+        """The promptable service for `model`, chosen as in `dense`; raises as it does."""
         ...
 
     async def readiness(self) -> Readiness:

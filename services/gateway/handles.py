@@ -21,11 +21,11 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from services.gateway.backends import ApplicationState, Readiness, select
 from shared.calls import Answer, DenseCall, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall, StreamEvent
-from shared.errors import SegServeError
+from shared.errors import ModelNotFound, ModelUnavailable, SegServeError
 from shared.protocols import DenseService, PromptableService
 from shared.serving.remote import call, stream
 from shared.serving.statuses import statuses
-from shared.types import DenseTask
+from shared.types import DenseTask, Task
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ CHANGING_POLL_S = 0.5
 SETTLED_POLL_S = 5.0
 """How often Serve's status is read: often while an application changes; each reading costs some CPU."""
 DESCRIBE_S = 10.0
+STARTING_S = 2.0
+"""When a caller may ask again for a model that may be starting."""
 DENSE_DEPLOYMENTS = ("Semantic", "Instance", "Panoptic")
 PROMPTABLE_DEPLOYMENT = "Decoder"
 """Deployment names by which an application is known to serve a model, and where its calls go."""
@@ -97,6 +99,11 @@ class _Application:
     dense: DenseService | None = None
     promptable: PromptableService | None = None
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether what it serves is not known yet, and will be."""
+        return self.info is None and self.status.status != ApplicationStatus.DEPLOY_FAILED
+
 
 class ServeDirectory:
     """`ModelDirectory` of a cluster. `follow` must run as a task for as long as the directory is used."""
@@ -105,6 +112,8 @@ class ServeDirectory:
         self._required = required
         self._applications: dict[str, _Application] = {}
         self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+        self._unread = False
+        """Whether Serve still reads an application, and nobody knows what it will serve."""
         self.looked = asyncio.Event()
         """Set once Serve's status was read."""
 
@@ -127,12 +136,13 @@ class ServeDirectory:
     async def refresh(self) -> None:
         """Read Serve's status once and describe what is new or changed."""
         found = await asyncio.to_thread(statuses)
-        known, self._applications = self._applications, {}
+        known, self._applications, self._unread = self._applications, {}, False
         for name, overview in found.items():
             application = known.get(name) or _Application(overview)
             if not overview.deployments:
                 # While Serve reads an application anew it lists none, and its replicas go on as before.
                 overview = dataclasses.replace(overview, deployments=application.status.deployments)
+            self._unread |= not overview.deployments and overview.status == ApplicationStatus.DEPLOYING
             if overview.status != ApplicationStatus.DELETING and _service_deployment(overview):
                 application.status = overview
                 self._applications[name] = application
@@ -167,14 +177,24 @@ class ServeDirectory:
         return [item.info for item in self._applications.values() if item.info]
 
     def dense(self, task: DenseTask, model: str | None) -> DenseService:
-        """The service for `model`. Raises `ModelNotFound`."""
+        """The service for `model`. Raises `ModelNotFound`, or `ModelUnavailable` while it may be one that starts."""
         services = [item.dense for item in self._applications.values() if item.dense]
-        return services[select([service.describe() for service in services], task, model)]
+        return services[self._selected([service.describe() for service in services], task, model)]
 
     def promptable(self, model: str | None) -> PromptableService:
-        """The promptable service for `model`. Raises `ModelNotFound`."""
+        """The promptable service for `model`. Raises as `dense` does."""
         services = [item.promptable for item in self._applications.values() if item.promptable]
-        return services[select([service.describe() for service in services], "promptable", model)]
+        return services[self._selected([service.describe() for service in services], "promptable", model)]
+
+    def _selected(self, models: Sequence[ModelInfo], task: Task, model: str | None) -> int:
+        """`select`, but that nobody can say of a model that it is not served while an application has yet to say what
+        it serves."""
+        try:
+            return select(models, task, model)
+        except ModelNotFound:
+            if self._unread or any(item.is_starting for item in self._applications.values()):
+                raise ModelUnavailable("A model is still starting: try again.", retry_after_s=STARTING_S) from None
+            raise
 
     async def readiness(self) -> Readiness:
         """State of every application as last polled; required ones must have a replica or be at zero on purpose."""

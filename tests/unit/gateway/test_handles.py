@@ -129,6 +129,29 @@ async def test_a_model_that_does_not_say_what_it_is_keeps_the_gateway_from_ready
     assert (await states(directory))[0]
 
 
+async def test_a_model_that_may_be_starting_is_not_ready_and_not_unknown(cluster: Cluster) -> None:
+    unread = ApplicationStatusOverview(ApplicationStatus.DEPLOYING, "", 1.0, {})
+    started = application("Decoder", running=0, status=ApplicationStatus.DEPLOYING)
+    directory = ServeDirectory()
+    for cluster.applications["p"] in (unread, started):
+        await directory.refresh()
+        assert directory.dense("semantic", None).describe() == info("street")
+        for model in (None, "sam"):
+            with pytest.raises(ModelUnavailable) as refused:
+                directory.promptable(model)
+            assert refused.value.retry_after_s
+    cluster.applications["p"] = application("Decoder", running=0, status=ApplicationStatus.DEPLOY_FAILED)
+    await directory.refresh()
+    with pytest.raises(ModelNotFound):
+        directory.promptable(None)
+    cluster.applications["p"] = application("Decoder")
+    cluster.says["p"] = info("sam", "promptable")
+    await directory.refresh()
+    assert directory.promptable(None).describe().name == "sam"
+    with pytest.raises(ModelNotFound):
+        directory.promptable("sam2")
+
+
 async def test_only_required_models_decide_and_a_missing_one_is_named(cluster: Cluster) -> None:
     cluster.applications["b"] = application(running=0, status=ApplicationStatus.DEPLOYING)
     directory = ServeDirectory(required=("street",))
@@ -147,7 +170,7 @@ async def test_promptable_is_reached_at_the_decoder(cluster: Cluster) -> None:
     cluster.says["p"] = info("sam", "promptable")
     directory = ServeDirectory()
     await directory.refresh()
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(ModelUnavailable):
         directory.promptable(None)
     both["Encoder"] = application("Encoder").deployments["Encoder"]
     await directory.refresh()
