@@ -7,7 +7,7 @@ top-left pixel, x in [0, W], y in [0, H]. Boxes are half-open xyxy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +159,15 @@ class Prompt:
     box: tuple[float, float, float, float] | None = None
     mask: Float32Array | None = None
     text: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes as bytes: numpy's own way costs a click three times as much as the rest of its call."""
+        return _prompt, (self.points.tobytes(), self.labels.tobytes(), self.box, self.mask, self.text)
+
+
+def _prompt(points: bytes, labels: bytes, *rest: Any) -> Prompt:
+    places = np.frombuffer(points, dtype=np.float32).reshape(-1, 2).copy()
+    return Prompt(places, np.frombuffer(labels, dtype=np.int32).copy(), *rest)
 
 
 @dataclass(frozen=True, slots=True)

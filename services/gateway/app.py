@@ -66,7 +66,8 @@ def create_app(
         errors=errors,
     )
 
-    for module in (semantic, instance, panoptic, promptable, everything, stream, stored_images, models, health):
+    # Looked through in this order, twice a request (Serve does it too): clicks, the most frequent, come first.
+    for module in (promptable, semantic, instance, panoptic, everything, stream, stored_images, models, health):
         app.include_router(module.router)
     documentation.complete(app)
     return app

@@ -68,9 +68,10 @@ def _problems(prompt: PromptFields, index: int, bounds: Bounds) -> Iterator[Deta
 
 def _outside(points: Sequence[Sequence[float]], size: tuple[int, int]) -> Iterator[tuple[int, int, float]]:
     """(point, 0 for x or 1 for y, value) of each coordinate outside an image of (width, height)."""
-    coordinates = np.array(points, dtype=np.float64).reshape(-1, 2)
-    for number, place in np.argwhere((coordinates < 0) | (coordinates > size)):
-        yield int(number), int(place), points[number][place]
+    for number, point in enumerate(points):
+        for place in (0, 1):
+            if not 0 <= point[place] <= size[place]:
+                yield number, place, point[place]
 
 
 def _beyond(name: str, place: int, value: float, size: tuple[int, int]) -> Detail:

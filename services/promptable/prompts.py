@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from shared.errors import Detail, InvalidOption, detail
 from shared.types import DecoderInput, Embedding, Prompt
 
@@ -43,14 +41,14 @@ def _problems(prompt: Prompt, size: tuple[int, int], takes_text: bool, index: in
         yield detail(f"{name}.labels", len(prompt.labels), len(prompt.points), "one label a point")
     if not {0, 1}.issuperset(prompt.labels.tolist()):
         yield detail(f"{name}.labels", None, "0 or 1", "a label is 1 (inside) or 0 (outside)")
-    limit = np.array([size[1], size[0]])
+    width, height = size[1], size[0]
     shown = f"x from 0 to {size[1]}, y from 0 to {size[0]}"
-    for number, point in enumerate(prompt.points):
-        if not ((point >= 0) & (point <= limit)).all():
-            yield detail(f"{name}.points[{number}]", point.tolist(), shown, "outside the image")
+    for number, (x, y) in enumerate(prompt.points.tolist()):
+        if not (0 <= x <= width and 0 <= y <= height):
+            yield detail(f"{name}.points[{number}]", [x, y], shown, "outside the image")
     if prompt.box is not None:
-        corners = np.array(prompt.box, dtype=np.float64).reshape(2, 2)
-        if not ((corners >= 0) & (corners <= limit)).all():
+        x0, y0, x1, y1 = prompt.box
+        if not all(0 <= x <= width and 0 <= y <= height for x, y in ((x0, y0), (x1, y1))):
             yield detail(f"{name}.box", list(prompt.box), shown, "outside the image")
-        elif not (corners[0] < corners[1]).all():
+        elif not (x0 < x1 and y0 < y1):
             yield detail(f"{name}.box", list(prompt.box), "x0 < x1 and y0 < y1", "a box has an area")
