@@ -43,7 +43,7 @@ class Bare:
             part.warm()
 
     def embed(self, pixels: UInt8Array) -> Embedding:
-        """Float16, as the cache keeps it."""
+        """Float16. Decoding on it is the whole forward pass each time (but see `read_only`)."""
         return self.encoder.predict([EncoderInput(pixels)])[0]
 
     def click_ms(self, item: DecoderInput) -> float:
@@ -75,6 +75,14 @@ class Bare:
         with ThreadPoolExecutor(self.threads) as pool:
             done = sum(pool.map(passes, range(self.threads)))
         return done / (time.perf_counter() - begun)
+
+
+def read_only(embedding: Embedding) -> Embedding:
+    """The embedding as the cache keeps it: an engine may then keep its half of the decoder's work, as in a replica."""
+    tensors = tuple(tensor.copy() for tensor in embedding.tensors)
+    for tensor in tensors:
+        tensor.flags.writeable = False
+    return Embedding(embedding.size, tensors)
 
 
 def drawn(seed: int, width: int = 480, height: int = 360) -> tuple[UInt8Array, bytes]:

@@ -13,7 +13,7 @@ import httpx
 import uvloop
 
 from load_tests.client import Target, connected, load, posts
-from load_tests.promptable.bare import Bare, drawn, item, place, wire
+from load_tests.promptable.bare import Bare, drawn, item, place, read_only, wire
 
 CALLERS = 8
 BATCHES = (1, 2, 4, 8)
@@ -36,12 +36,14 @@ class Latency:
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """Clicks a second: of the bare decoder at its best batch size, and over HTTP; `ratio` is the median over turns.
-    `beside`: of the bare decoder called by several threads at once, which no ratio is taken of."""
+    `kept`: of the bare decoder on embeddings whose half of the work it keeps, as a replica does. `beside`: the same,
+    called by several threads at once. No ratio is taken of either."""
 
     bare: float
     best_batch: int
     http: float
     ratio: float
+    kept: float
     beside: float
 
 
@@ -82,7 +84,8 @@ def throughput(client: httpx.Client, bare: Bare, turns: int, seconds: float) -> 
     """Windows of the bare decoder and windows of eight callers, in turns."""
     target = _clicks(client, stored(client, IMAGES), 64)
     embeddings = [bare.embed(drawn(seed)[0]) for seed in range(IMAGES)]
-    items = [item(embeddings[turn % IMAGES], *place(turn)) for turn in range(64)]
+    cached = [read_only(embedding) for embedding in embeddings]
+    items, kept = ([item(of[turn % IMAGES], *place(turn)) for turn in range(64)] for of in (embeddings, cached))
     best = max(BATCHES, key=lambda batch: bare.clicks_a_second(items, batch, seconds / 2))
     here, there = [], []
     for _ in range(turns):
@@ -92,8 +95,8 @@ def throughput(client: httpx.Client, bare: Bare, turns: int, seconds: float) -> 
             raise RuntimeError(f"clicks failed: {dict(window.errors)}")
         there.append(window.per_second)
     ratio = statistics.median(served / alone for alone, served in zip(here, there, strict=True))
-    beside = bare.beside_a_second(items, seconds)
-    return Throughput(statistics.median(here), best, statistics.median(there), ratio, beside)
+    both = bare.clicks_a_second(kept, best, seconds), bare.beside_a_second(kept, seconds)
+    return Throughput(statistics.median(here), best, statistics.median(there), ratio, *both)
 
 
 def _clicks(client: httpx.Client, ids: list[str], count: int) -> Target:
