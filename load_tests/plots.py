@@ -15,21 +15,26 @@ Points = Sequence[tuple[float, float]]
 
 
 def lines(
-    path: Path, title: str, axes: tuple[str, str], series: Mapping[str, Points], logarithmic: bool = True
+    path: Path, title: str, axes: tuple[str, str], series: Mapping[str, Points], limit: float | None = None
 ) -> None:
-    """One line a name, written as PNG. Raises `ImportError` without matplotlib."""
+    """One line a name over a logarithmic axis, written as PNG; a dashed one at `limit`. Raises `ImportError` without
+    matplotlib."""
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, plot = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
     for name, points in series.items():
         across, up = zip(*sorted(points), strict=True)
         plot.plot(across, up, marker="o", label=name, linewidth=2.5 if name.startswith("SegServe") else 1.2)
     plot.set(title=title, xlabel=axes[0], ylabel=axes[1], ylim=(0, None))
-    if logarithmic:
-        plot.set_xscale("log", base=2)
+    if limit is not None:
+        plot.axvline(limit, color="tab:red", linestyle="--", linewidth=1.2, label=f"limit, {limit:g}")
+    plot.set_xscale("log")
+    plot.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
+    plot.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    plot.xaxis.set_minor_locator(ticker.NullLocator())
     plot.grid(alpha=0.3)
     plot.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -72,14 +72,14 @@ def table(points: Sequence[Point], limit_ms: float, chosen: Point | None) -> Tab
     return found
 
 
-def plot(path: Path, points: Sequence[Point], model: str) -> None:
-    """Throughput against p99, a line a candidate."""
+def plot(path: Path, points: Sequence[Point], model: str, limit_ms: float) -> None:
+    """Throughput against p99, a line a candidate, and the limit."""
     series: dict[str, list[tuple[float, float]]] = {}
     for point in points:
         if point.errors == 0:
             series.setdefault(described(point.serving), []).append((point.p99_ms, point.per_second))
     try:
-        plots.lines(path, f"{model}: throughput against p99", ("p99 ms", "requests/s"), series)
+        plots.lines(path, f"{model}: throughput against p99", ("p99 ms", "requests/s"), series, limit_ms)
         console.print(f"wrote {path}")
     except ImportError:
         console.print("No plot: install the extra `bench` for matplotlib.")
@@ -103,7 +103,7 @@ def run(given: argparse.Namespace) -> int:
     chosen = best(points, given.p99)
     console.print(table(points, given.p99, chosen))
     given.out.mkdir(parents=True, exist_ok=True)
-    plot(given.out / f"{card.name}.png", points, card.name)
+    plot(given.out / f"{card.name}.png", points, card.name, given.p99)
     if chosen is None:
         closest = nearest(points)
         near = f"the nearest is {closest.p99_ms:.0f} ms: {described(closest.serving)}" if closest else "none answered"
@@ -112,7 +112,7 @@ def run(given: argparse.Namespace) -> int:
     path = given.out / f"{card.name}.yaml"
     comment = (
         f"{card.name} for {task} with p99 within {given.p99:g} ms: {described(chosen.serving)}\n"
-        f"{chosen.per_second:.1f} requests/s at {chosen.callers} callers, p50 {chosen.p50_ms:.0f} ms, "
+        f"{chosen.per_second:.1f} requests/s at {chosen.callers} at once, p50 {chosen.p50_ms:.0f} ms, "
         f"p99 {chosen.p99_ms:.0f} ms on {given.cores} cores; found by `segserve tune`"
     )
     write(path, chosen.serving, comment)
