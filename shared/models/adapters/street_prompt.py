@@ -14,8 +14,8 @@ from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, plac
 from shared.models.engines.engine import Engine
 from shared.models.geometry import Placement
 from shared.models.postprocess.prompt_masks import candidates, cropped
-from shared.models.postprocess.street_prompts import MAPS, render_prompts
-from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Float32Array
+from shared.models.postprocess.street_prompts import MAPS, Box, clicked_pieces, render_prompts
+from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Float32Array, Prompt
 
 
 class StreetEncoder:
@@ -80,28 +80,34 @@ class StreetDecoder:
         """Prompts on one embedding."""
         embedding = items[0].embedding
         placement = place(embedding.size, self._buckets)
-        maps = np.stack([_maps(item, placement) for item in items])
+        spoken = [_in_network_pixels(item.prompt, placement) for item in items]
+        maps = np.stack([_maps(item, *said) for item, said in zip(items, spoken, strict=True)])
         found = self._engine.run({"embedding": embedding.tensors[0][None], "prompts": maps})
         frame = cropped(maps.shape[2:], cells(placement.valid), embedding.size)
         outputs = []
-        for item, masks, iou in zip(items, found["masks"], found["iou"], strict=True):
+        for item, (points, box), masks, iou in zip(items, spoken, found["masks"], found["iou"], strict=True):
             best = range(len(iou)) if item.multimask else [int(np.argmax(iou))]
-            found_masks = candidates(masks[best], iou[best], frame, item.lowest_iou, item.stability_offset)
+            pieces = clicked_pieces(masks[best], points, item.prompt.labels, box)
+            found_masks = candidates(pieces, iou[best], frame, item.lowest_iou, item.stability_offset)
             outputs.append(DecoderOutput(found_masks))
         return outputs
 
 
-def _maps(item: DecoderInput, placement: Placement) -> Float32Array:
-    """The prompt as the network reads it; its sides are scaled apart, because each is rounded to whole cells."""
-    prompt = item.prompt
-    _, rows, columns = item.embedding.tensors[0].shape
+def _in_network_pixels(prompt: Prompt, placement: Placement) -> tuple[Float32Array, Box | None]:
+    """The prompt's points Px2 and its box; the image's sides are scaled apart, because each is rounded to whole
+    cells."""
     down, across = placement.scale
     points = (prompt.points * np.array([across, down])).astype(np.float32)
-    box = None
-    if prompt.box is not None:
-        x0, y0, x1, y1 = prompt.box
-        box = (x0 * across, y0 * down, x1 * across, y1 * down)
-    return render_prompts(points, prompt.labels, box, prompt.mask, rows, columns, 1.0)
+    if prompt.box is None:
+        return points, None
+    x0, y0, x1, y1 = prompt.box
+    return points, (x0 * across, y0 * down, x1 * across, y1 * down)
+
+
+def _maps(item: DecoderInput, points: Float32Array, box: Box | None) -> Float32Array:
+    """The prompt as the network reads it."""
+    _, rows, columns = item.embedding.tensors[0].shape
+    return render_prompts(points, item.prompt.labels, box, item.prompt.mask, rows, columns, 1.0)
 
 
 def _check(item: DecoderInput) -> None:

@@ -59,6 +59,30 @@ def render_prompts(
     return maps
 
 
+def clicked_pieces(
+    masks: Float32Array, points: Float32Array, labels: Int32Array, box: Box | None = None
+) -> Float32Array:
+    """Mask logits [c,h4,w4] less the pieces that no positive click touches: their signs are turned.
+
+    `points` Px2 xy in network pixels. What a click means is one connected thing; a box may hold several, and a mask
+    that no click touches stays whole. Pieces are 8-connected cells above zero.
+    """
+    chosen = np.asarray(points, np.float32).reshape(-1, 2)[np.asarray(labels) == 1]
+    if box is not None or not len(chosen):
+        return masks
+    limit = np.array(masks.shape[:0:-1]) - 1
+    columns, rows = np.clip(chosen // STRIDE, 0, limit).astype(np.int64).T
+    found = masks.copy()
+    for mask in found:
+        count, pieces = cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)
+        touched = np.zeros(count, bool)
+        touched[pieces[rows, columns]] = True
+        if touched[1:].any():
+            touched[0] = True  # what is below zero stays there
+            mask[~touched[pieces]] *= -1
+    return found
+
+
 def _squared_distance(cells: Float32Array, h4: int, w4: int) -> Float32Array:
     """Squared distance in cells [h4,w4] to the nearest of `cells` Px2 (x, y); clicks outside are moved to the
     border.

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.models.networks.street import STRIDE
-from shared.models.postprocess.street_prompts import Box, render_prompts
+from shared.models.postprocess.street_prompts import Box, clicked_pieces, render_prompts
 from shared.models.training.augment import Batch
 from shared.models.training.data import innermost
 
@@ -44,6 +44,11 @@ class Interaction:
         points = np.array(self.points, np.float32).reshape(-1, 2)
         size = (-(-height // STRIDE), -(-width // STRIDE))
         return render_prompts(points, np.array(self.labels, np.int32), self.box, self.logits, *size, 1.0)
+
+    def clicked(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """An answer's logits [h,w] as the service would give them, [1,h,w]."""
+        points = np.array(self.points, np.float32).reshape(-1, 2)
+        return clicked_pieces(logits[None], points, np.array(self.labels, np.int32), self.box)
 
     def click(self, at: tuple[int, int], label: int) -> None:
         """Add a click on pixel (row, column)."""

@@ -43,7 +43,8 @@ def answer(out: PromptOutput, users: list[Interaction]) -> list[tuple[Mask, npt.
     """
     best = out.iou.float().argmax(1)
     rows = torch.arange(len(best), device=best.device)
-    logits = out.masks[rows, best].float()
+    chosen = out.masks[rows, best].float().cpu().numpy()
+    logits = torch.from_numpy(np.concatenate(in_parallel(Interaction.clicked, users, chosen))).to(best.device)
     full = F.interpolate(logits[:, None], size=users[0].wanted.shape, mode="bilinear", align_corners=False)[:, 0] > 0
     masks, low = full.cpu().numpy(), logits.half().float().cpu().numpy()
     ratings = out.iou[rows, best].float().tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.models.postprocess.street_prompts import MAPS, render_prompts
+from shared.models.postprocess.street_prompts import MAPS, clicked_pieces, render_prompts
 from shared.types import Float32Array, Int32Array
 
 NO_POINTS = np.zeros((0, 2), np.float32)
@@ -60,3 +60,35 @@ def test_an_earlier_mask_is_squashed_and_resized() -> None:
 def test_points_and_labels_must_match() -> None:
     with pytest.raises(ValueError, match="2 points but 1 labels"):
         render_prompts(points((1, 1), (2, 2)), labels(1), None, None, 10, 12, 1.0)
+
+
+def pieces() -> np.ndarray:
+    """One mask of two pieces, at the left and at the right, and one of none."""
+    masks = np.full((2, 10, 20), -3.0, np.float32)
+    masks[0, 2:6, 1:5] = 2.0
+    masks[0, 4:9, 12:18] = 1.0
+    return masks
+
+
+def test_a_click_means_the_piece_that_it_touches() -> None:
+    one = np.array([1], np.int32)
+    found = clicked_pieces(pieces(), np.array([[10.0, 14.0]], np.float32), one)
+    assert (found[0, 2:6, 1:5] == 2).all()
+    assert (found[0, 4:9, 12:18] == -1).all()
+    assert np.array_equal(found[1], pieces()[1])
+    both = np.array([[10, 14], [60, 30]], np.float32)
+    assert np.array_equal(clicked_pieces(pieces(), both, np.array([1, 1], np.int32)), pieces())
+    assert np.array_equal(clicked_pieces(pieces(), both, np.array([1, 0], np.int32)), found)
+
+
+def test_without_a_touching_click_or_with_a_box_the_mask_stays_whole() -> None:
+    one = np.array([1], np.int32)
+    for points, labels, box in (
+        ([[40.0, 2.0]], one, None),
+        ([[10.0, 14.0]], 0 * one, None),
+        ([[10.0, 14.0]], one, (0.0, 0.0, 80.0, 40.0)),
+        (np.zeros((0, 2)), one[:0], None),
+    ):
+        assert np.array_equal(clicked_pieces(pieces(), np.array(points, np.float32), labels, box), pieces())
+    far = clicked_pieces(pieces(), np.array([[1e4, 1e4]], np.float32), one)
+    assert np.array_equal(far, pieces())
