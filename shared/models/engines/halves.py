@@ -27,7 +27,7 @@ from shared.models.engines.engine import (
 )
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, input_dtypes, reshaped
 
-KEPT = 8
+KEPT = 24
 """Arrays whose half is kept, the last ones used."""
 SAMPLE = (64, 64)
 """Height and width by which the halves are asked for their inputs."""
