@@ -14,7 +14,7 @@ from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, plac
 from shared.models.engines.engine import Engine
 from shared.models.geometry import Placement
 from shared.models.postprocess.prompt_masks import candidates, cropped
-from shared.models.postprocess.street_prompts import MAPS, Box, clicked_pieces, render_prompts
+from shared.models.postprocess.street_prompts import MAPS, Box, clicked_pieces, corrected, render_prompts
 from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Float32Array, Prompt
 
 
@@ -87,7 +87,8 @@ class StreetDecoder:
         outputs = []
         for item, (points, box), masks, iou in zip(items, spoken, found["masks"], found["iou"], strict=True):
             best = range(len(iou)) if item.multimask else [int(np.argmax(iou))]
-            pieces = clicked_pieces(masks[best], points, item.prompt.labels, box)
+            corrections = corrected(masks[best], item.prompt.mask, points, item.prompt.labels)
+            pieces = clicked_pieces(corrections, points, item.prompt.labels, box)
             found_masks = candidates(pieces, iou[best], frame, item.lowest_iou, item.stability_offset)
             outputs.append(DecoderOutput(found_masks))
         return outputs

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.types import Float32Array, Int32Array
+from shared.types import BoolArray, Float32Array, Int32Array
 
 MAPS = 6
 """Channels: positive clicks, negative clicks, nearness of a positive, nearness of a negative, box, earlier mask."""
@@ -20,6 +21,9 @@ CLICK_SIGMA = 0.7
 
 NEARNESS = 8.0
 """Cells over which the nearness of a click falls by e."""
+
+FEW_CLICKS = 2
+"""Up to so many, a correction may still say that another thing was meant altogether."""
 
 Box = tuple[float, float, float, float]
 
@@ -59,6 +63,37 @@ def render_prompts(
     return maps
 
 
+def corrected(
+    masks: Float32Array, earlier: Float32Array | None, points: Float32Array, labels: Int32Array
+) -> Float32Array:
+    """Mask logits [c,h4,w4] that differ from those of the `earlier` answer [h4,w4] only where the clicks correct it.
+
+    Clicks that the earlier mask contradicts are corrections. Of what an answer adds and takes away, the 8-connected
+    pieces count that a correction of that kind touches; from the third click on only where they are nearer to it than
+    to any click of the other kind, because a click beside others of its looks must not take all of them away (after
+    the progressive merge of FocalClick, Chen et al. 2022). Without an earlier answer, or where it contradicts no click,
+    the logits stay as they are. `points` Px2 xy in network pixels.
+    """
+    if earlier is None or not len(points):
+        return masks
+    rows, columns = _cells(points, earlier.shape)
+    before, after, inside = earlier > 0, masks > 0, np.asarray(labels) == 1
+    correcting = before[rows, columns] != inside
+    if not correcting.any():
+        return masks
+    accepted = after == before
+    for kind in np.unique(inside[correcting]):
+        chosen, others = correcting & (inside == kind), points[inside != kind]
+        reach = np.ones_like(before)
+        if len(points) > FEW_CLICKS and len(others):
+            near, far = (_squared_distance(of / STRIDE - 0.5, *before.shape) for of in (points[chosen], others))
+            reach = near < far
+        for taken, changed in zip(accepted, (after != before) & (after == kind), strict=True):
+            taken |= reach & _touched(changed, rows[chosen], columns[chosen])
+    found: Float32Array = np.where(accepted, masks, earlier)
+    return found
+
+
 def clicked_pieces(
     masks: Float32Array, points: Float32Array, labels: Int32Array, box: Box | None = None
 ) -> Float32Array:
@@ -70,8 +105,7 @@ def clicked_pieces(
     chosen = np.asarray(points, np.float32).reshape(-1, 2)[np.asarray(labels) == 1]
     if box is not None or not len(chosen):
         return masks
-    limit = np.array(masks.shape[:0:-1]) - 1
-    columns, rows = np.clip(chosen // STRIDE, 0, limit).astype(np.int64).T
+    rows, columns = _cells(chosen, masks.shape[1:])
     found = masks.copy()
     for mask in found:
         count, pieces = cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)
@@ -80,6 +114,24 @@ def clicked_pieces(
         if touched[1:].any():
             touched[0] = True  # what is below zero stays there
             mask[~touched[pieces]] *= -1
+    return found
+
+
+def _cells(points: Float32Array, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the cells that points (network pixels) lie in; those outside are moved to the border."""
+    limit = np.array(shape[::-1]) - 1
+    columns, rows = np.clip(np.asarray(points, np.float32).reshape(-1, 2) // STRIDE, 0, limit).astype(np.int64).T
+    return rows, columns
+
+
+def _touched(plane: BoolArray, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> BoolArray:
+    """The 8-connected pieces of a plane that have a cell in common with, or beside, one of these."""
+    count, pieces = cv2.connectedComponents(plane.astype(np.uint8), connectivity=8)
+    touched = np.zeros(count, bool)
+    for row, column in zip(rows, columns, strict=True):
+        touched[pieces[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]] = True
+    touched[0] = False
+    found: BoolArray = touched[pieces]
     return found
 
 

@@ -42,10 +42,12 @@ class PromptRecipe:
     full_photos: int = 3
     full_from: float = 0.6
     objects: int = 4
-    long_talk: float = 0.35
+    long_talk: float = 0.6
     """Probability of three to five rounds rather than two."""
     forget: float = 0.25
-    """Probability that the earlier mask is not sent along."""
+    """Probability that a user does not send the earlier mask along."""
+    amend: float = 0.5
+    """Probability that a user of a large component wants something else from the first correction on."""
 
     def on(self, device: torch.device) -> PromptRecipe:
         """The same with batches that fill `device`."""
@@ -55,8 +57,8 @@ class PromptRecipe:
 
 
 class Drawn(NamedTuple):
-    """One step's photos and users: embeddings [b,80,h/4,w/4], masks wanted [n,1,h/2,w/2] in 0-1, and who wants them,
-    those of a photo together.
+    """One step's photos and users: embeddings [b,80,h/4,w/4], masks wanted at first and later [n,2,h/2,w/2] in 0-1, and
+    who wants them, those of a photo together.
     """
 
     embedding: Tensor
@@ -121,10 +123,11 @@ class PromptLoop(TimedLoop[PromptDecoder]):
         while not users:
             photos = recipe.full_photos if full else recipe.photos
             batch = self.sampler.batch(photos, recipe.full if full else recipe.crops)
-            users = draw_interactions(batch, recipe.objects, self.random)
+            users = draw_interactions(batch, recipe.objects, self.random, recipe.amend)
         device = batch.pixels.device
         owners = torch.tensor([user.owner for user in users[:: recipe.objects]], dtype=torch.long)
-        wanted = torch.from_numpy(np.stack([user.wanted for user in users]))[:, None].to(device).float()
+        masks = [(user.wanted, user.wanted if user.later is None else user.later) for user in users]
+        wanted = torch.from_numpy(np.stack([np.stack(pair) for pair in masks])).to(device).float()
         embedding = embed(self.dense, batch.pixels[owners.to(device)])
         return Drawn(embedding, F.avg_pool2d(wanted, STRIDE // 2), users)
 
@@ -141,7 +144,7 @@ class PromptLoop(TimedLoop[PromptDecoder]):
                 out: PromptOutput = self.net(embedding, prompts)
             if learn:
                 ambiguous = torch.tensor([len(u.points) == 1 and u.box is None for u in users], device=self.device)
-                total, parts_now = mask_loss(out, wanted, ambiguous)
+                total, parts_now = mask_loss(out, wanted[:, min(index, 1), None], ambiguous)
                 torch.autograd.backward(total)
                 parts |= {f"{name}_{'first' if index == 0 else 'later'}": value for name, value in parts_now.items()}
             if index < rounds - 1:
@@ -149,14 +152,15 @@ class PromptLoop(TimedLoop[PromptDecoder]):
         return parts
 
     def _correct(self, users: list[Interaction], out: PromptOutput) -> None:
-        forget = self.talk.random() < self.recipe.forget
+        forget = self.talk.random(len(users)) < self.recipe.forget
 
-        def corrected(user: Interaction, mask: Mask, logits: npt.NDArray[np.float32]) -> None:
+        def corrected(user: Interaction, mask: Mask, logits: npt.NDArray[np.float32], forgotten: bool) -> None:
+            user.change_mind()
             user.correct(mask)
-            user.logits = None if forget else logits
+            user.logits = None if forgotten else logits
 
         masks, logits, _ = zip(*answer(out, users), strict=True)
-        in_parallel(corrected, users, masks, logits)
+        in_parallel(corrected, users, masks, logits, forget)
 
     def measure(self) -> dict[str, Any]:
         """Click scores of the average on every fourth photo of val."""

@@ -17,12 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.models.networks.street import STRIDE
-from shared.models.postprocess.street_prompts import Box, clicked_pieces, render_prompts
+from shared.models.postprocess.street_prompts import Box, clicked_pieces, corrected, render_prompts
+from shared.models.training.amend import amended
 from shared.models.training.augment import Batch
 from shared.models.training.data import innermost
 
 Mask = npt.NDArray[np.bool_]
 Answer = TypeVar("Answer")
+
+LARGE = 600
+"""Pixels of the components that half of the users want."""
 
 
 @dataclass
@@ -37,6 +41,13 @@ class Interaction:
     labels: list[int] = field(default_factory=list)
     box: Box | None = None
     logits: npt.NDArray[np.float32] | None = None
+    later: Mask | None = None
+    """What turns out to be wanted once the first answer is seen, if something else."""
+
+    def change_mind(self) -> None:
+        """From now on want `later`."""
+        if self.later is not None:
+            self.wanted = self.later
 
     def render(self) -> npt.NDArray[np.float32]:
         """The prompt maps of what was said so far."""
@@ -48,7 +59,8 @@ class Interaction:
     def clicked(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """An answer's logits [h,w] as the service would give them, [1,h,w]."""
         points = np.array(self.points, np.float32).reshape(-1, 2)
-        return clicked_pieces(logits[None], points, np.array(self.labels, np.int32), self.box)
+        labels = np.array(self.labels, np.int32)
+        return clicked_pieces(corrected(logits[None], self.logits, points, labels), points, labels, self.box)
 
     def click(self, at: tuple[int, int], label: int) -> None:
         """Add a click on pixel (row, column)."""
@@ -86,8 +98,9 @@ def jitter_box(mask: Mask, random: np.random.Generator, amount: float = 0.08) ->
     return x0 + move[0], y0 + move[1], max(x0 + move[0] + 1, x1 + move[2]), max(y0 + move[1] + 1, y1 + move[3])
 
 
-def draw_interactions(batch: Batch, objects: int, random: np.random.Generator) -> list[Interaction]:
-    """`objects` components a photo, half by size and half by class, each with its first prompt.
+def draw_interactions(batch: Batch, objects: int, random: np.random.Generator, amend: float = 0.0) -> list[Interaction]:
+    """`objects` components a photo, half by size and half by class, each with its first prompt; `amend` of the
+    large ones are later wanted otherwise.
 
     A photo with fewer gives some twice (with other prompts); one with none gives none.
     """
@@ -100,7 +113,7 @@ def draw_interactions(batch: Batch, objects: int, random: np.random.Generator) -
         if not len(keys):
             continue
         classes = keys % 16
-        large = counts[keys] >= 600
+        large = counts[keys] >= LARGE
         even = 1.0 / np.bincount(classes)[classes]
         weights = even / even.sum() + (large / large.sum() if large.any() else 0)
         weights = weights / weights.sum()
@@ -110,7 +123,10 @@ def draw_interactions(batch: Batch, objects: int, random: np.random.Generator) -
 
     def begin(owner: int, key: int, own: np.random.Generator) -> Interaction:
         mask = largest_piece((numbers[owner] == key // 16) & (labels[owner] == key % 16))
-        return _first_prompt(Interaction(mask, owner), own)
+        user = _first_prompt(Interaction(mask, owner), own)
+        if own.random() < amend and np.count_nonzero(mask) >= LARGE:
+            user.later = amended(mask, own, user.points)
+        return user
 
     return in_parallel(begin, owners, chosen, random.spawn(len(owners)))
 

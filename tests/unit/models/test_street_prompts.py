@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.models.postprocess.street_prompts import MAPS, clicked_pieces, render_prompts
+from shared.models.postprocess.street_prompts import MAPS, clicked_pieces, corrected, render_prompts
 from shared.types import Float32Array, Int32Array
 
 NO_POINTS = np.zeros((0, 2), np.float32)
@@ -92,3 +92,58 @@ def test_without_a_touching_click_or_with_a_box_the_mask_stays_whole() -> None:
         assert np.array_equal(clicked_pieces(pieces(), np.array(points, np.float32), labels, box), pieces())
     far = clicked_pieces(pieces(), np.array([[1e4, 1e4]], np.float32), one)
     assert np.array_equal(far, pieces())
+
+
+def square(value: float = 2.0) -> Float32Array:
+    """One mask [1,20,20] of 10 x 10 cells."""
+    mask = np.full((1, 20, 20), -3.0, np.float32)
+    mask[0, 5:15, 5:15] = value
+    return mask
+
+
+INSIDE, CORNER = (22.0, 22.0), (54.0, 54.0)
+"""Clicks in the top left and the bottom right cells of the square, but one."""
+
+
+def test_a_correction_changes_only_the_pieces_that_it_touches() -> None:
+    answer = square()
+    answer[0, 6:9, 6:9] = -1.0  # around another click
+    answer[0, 12:15, 12:15] = -2.0
+    answer[0, 0:2, 17:20] = 4.0
+    found = corrected(answer, square()[0], points(INSIDE, CORNER), labels(1, 0))
+    expected = square() > 0
+    expected[0, 12:15, 12:15] = False
+    assert np.array_equal(found > 0, expected)
+    assert (found[0, 12:15, 12:15] == -2).all()
+    assert (found[0, 6:9, 6:9] == 2).all()
+
+
+def test_of_two_clicks_the_second_may_mean_another_thing_and_a_third_only_what_is_nearer_to_it() -> None:
+    gone = np.full_like(square(), -4.0)
+    assert not (corrected(gone, square()[0], points(INSIDE, CORNER), labels(1, 0)) > 0).any()
+    found = corrected(gone, square()[0], points(INSIDE, (42, 22), CORNER), labels(1, 1, 0))
+    assert (found[0, 5:9, 5:15] > 0).all()
+    assert not (found[0, 11:15, 11:15] > 0).any()
+
+
+def test_an_addition_stays_nearer_to_its_click_than_to_those_outside() -> None:
+    everything = np.full_like(square(), 5.0)
+    clicks = points(INSIDE, (78, 38), (2, 38))
+    found = corrected(everything, square()[0], clicks, labels(1, 0, 1))
+    assert (found[0, :, :5] > 0).all()
+    assert np.array_equal(found[0, :, 15:], square()[0, :, 15:])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "where", "kinds"),
+    [
+        (None, points(INSIDE, CORNER), labels(1, 0)),
+        (square()[0], points(INSIDE, CORNER), labels(1, 1)),
+        (square()[0], NO_POINTS, NO_LABELS),
+    ],
+)
+def test_without_an_earlier_mask_that_contradicts_a_click_the_answer_stays(
+    earlier: Float32Array | None, where: Float32Array, kinds: Int32Array
+) -> None:
+    answer = np.roll(square(), 4, axis=2)
+    assert np.array_equal(corrected(answer, earlier, where, kinds), answer)

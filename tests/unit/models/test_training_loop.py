@@ -17,6 +17,7 @@ from torch import nn
 
 from shared.models.networks.street import StreetNet
 from shared.models.networks.street_weights import build
+from shared.models.training.amend import amended
 from shared.models.training.augment import Recipe
 from shared.models.training.data import read_split
 from shared.models.training.dense import DENSE_BUDGET, DenseLoop, DenseRecipe
@@ -102,6 +103,39 @@ def test_a_user_clicks_where_the_answer_is_most_wrong() -> None:
     assert user.points[1][1] > 30
     user.correct(wanted)
     assert len(user.points) == 2
+
+
+def test_a_user_may_want_something_else_once_the_first_answer_is_seen() -> None:
+    wanted = np.zeros((40, 60), bool)
+    wanted[10:30, 10:50] = True
+    user = Interaction(wanted, 0)
+    user.change_mind()
+    assert user.wanted is wanted
+    user.click((20, 15), 1)
+    user.later = amended(wanted, np.random.default_rng(0), user.points)
+    user.change_mind()
+    user.correct(wanted)
+    x, y = user.points[1]
+    assert wanted[int(y), int(x)] != user.wanted[int(y), int(x)]
+    assert user.labels[1] == int(user.wanted[int(y), int(x)])
+
+
+def test_amended_masks_lose_or_gain_a_piece_at_their_border_and_keep_what_was_clicked() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:60] = True
+    changes = []
+    for seed in range(40):
+        other = amended(mask, np.random.default_rng(seed), [(40.5, 30.5), (2.5, 2.5)])
+        assert other[30, 40]
+        assert not other[2, 2]
+        changes.append((int((mask & ~other).sum()), int((other & ~mask).sum())))
+    assert all(lost == 0 or gained == 0 for lost, gained in changes)
+    assert max(lost for lost, _ in changes) > 100
+    assert max(gained for _, gained in changes) > 100
+    assert max(map(max, changes)) <= mask.sum() / 2
+    everywhere = np.ones((9, 9), bool)
+    held = [(x + 0.5, y + 0.5) for x in range(9) for y in range(9)]
+    assert np.array_equal(amended(everywhere, np.random.default_rng(0), held), everywhere)
 
 
 def test_boxes_are_jittered_around_the_mask_and_the_largest_piece_is_kept() -> None:
