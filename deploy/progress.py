@@ -20,9 +20,10 @@ class Failed(RuntimeError):
 class Progress:
     """One line a step with the seconds since the start; a spinner on a terminal until the platform is ready."""
 
-    def __init__(self, title: str = "Starting SegServe ...") -> None:
+    def __init__(self, title: str = "Starting SegServe ...", begun: float | None = None) -> None:
+        """`begun`: when the start began, by the monotonic clock, where that was before now."""
         self._title = title
-        self._begun = time.monotonic()
+        self._begun = time.monotonic() if begun is None else begun
         self._console = Console(highlight=False)
         self._status: Status | None = None
 

@@ -43,11 +43,6 @@ class Transport:
     sockets: Path | None = None
     why_not: str = ""
 
-    def close(self) -> None:
-        """Remove what was written outside the platform's home."""
-        if self.sockets:
-            shutil.rmtree(self.sockets, ignore_errors=True)
-
 
 def choose(settings: Settings, host: str, port: int, folder: Path) -> Transport:
     """The transport for a platform at `host`:`port` whose run folder is `folder`. Raises `Failed` when HAProxy is
@@ -85,21 +80,30 @@ def haproxy_binary() -> str:
 
 def socket_folder(port: int) -> Path:
     """An empty folder that only we may enter, its path short enough for sockets. Raises `Unavailable`."""
-    name = f"sgs-{os.getuid()}"
-    ours = next(
-        (each / name for each in (Path(tempfile.gettempdir()), Path("/tmp")) if len(f"{each}/{name}/65535") <= LONGEST),
-        None,
-    )
-    if ours is None:
+    folder = _place(port)
+    if folder is None:
         raise Unavailable("no temporary folder has a path short enough for sockets")
+    ours = folder.parent
     ours.mkdir(exist_ok=True, mode=0o700)
     if ours.is_symlink() or ours.stat().st_uid != os.getuid():
         raise Unavailable(f"{ours} belongs to someone else")
     ours.chmod(0o700)
-    folder = ours / str(port)
-    shutil.rmtree(folder, ignore_errors=True)
+    clear(port)
     folder.mkdir(mode=0o700)
     return folder
+
+
+def clear(port: int) -> None:
+    """Remove what the platform on `port` wrote outside its home."""
+    if folder := _place(port):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(port: int) -> Path | None:
+    """Where the sockets of the platform on `port` lie; none where every temporary folder's path is too long."""
+    name = f"sgs-{os.getuid()}"
+    places = (Path(tempfile.gettempdir()) / name, Path("/tmp") / name)
+    return next((each / str(port) for each in places if len(f"{each}/65535") <= LONGEST), None)
 
 
 def write_wrapper(folder: Path, binary: str, host: str, port: int) -> Path:

@@ -16,6 +16,7 @@ from services.gateway.context import MetricsPage
 from services.gateway.handles import ServeDirectory
 from services.gateway.metrics_page import ClusterPage
 from shared.serving.ingress import NO_ACCESS_LOG
+from shared.serving.leftovers import give_back
 from shared.serving.nodes import metrics_endpoints
 from shared.serving.sink import RaySink
 from shared.settings import settings
@@ -54,7 +55,9 @@ class GatewayReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve in the replica: the application itself never travels."""
-        return create_app(self._settings, self._directory, self._images, self._sink, cluster_page())
+        app = create_app(self._settings, self._directory, self._images, self._sink, cluster_page())
+        give_back()
+        return app
 
     async def check_health(self) -> None:
         """Raises when the gateway no longer follows what is served. Serve asks once before the first request: that is

@@ -20,6 +20,7 @@ from shared.protocols import DenseService
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.serving.assembly import LoadedCard, assemble_dense
 from shared.serving.ingress import NO_ACCESS_LOG
+from shared.serving.leftovers import give_back
 from shared.serving.sink import RaySink
 from shared.settings import settings
 from shared.telemetry import logs
@@ -98,6 +99,8 @@ class ModelReplica:
             logger.exception("user_config is not valid: %s keeps the one it has", self.loaded.info.name)
             return
         self.loaded.reconfigure(live)
+        if self.live is None:
+            give_back()
         self.live = live
 
     async def check_health(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 import openvino as ov
 import torch
@@ -11,6 +12,9 @@ from shared.models.engines.engine import OnUnforeseen, Shapes, ignore_unforeseen
 from shared.models.engines.graph import Graph
 from shared.models.engines.kept import kept
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, Source, core
+
+CONVERTING = Lock()
+"""torch exports one module at a time in a process."""
 
 
 def from_torch(
@@ -33,7 +37,7 @@ def from_torch(
 
 def convert(graph: Graph, shapes: Shapes) -> ov.Model:
     """The graph in OpenVINO with exactly these input shapes, inputs and outputs named as in `graph`."""
-    with torch.no_grad():
+    with CONVERTING, torch.no_grad():
         model = ov.convert_model(torch.export.export(graph.module.eval(), graph.example(shapes)))
     for port, name in zip(model.inputs, graph.inputs, strict=True):
         port.get_tensor().set_names({name})

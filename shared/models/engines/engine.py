@@ -17,6 +17,8 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 """The static shape of every input, by name."""
+ShapeKey = tuple[tuple[str, tuple[int, ...]], ...]
+"""The same, hashable."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 OnUnforeseen = Callable[[Shapes], None]
@@ -83,7 +85,7 @@ def shapes_of(inputs: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: tuple(array.shape) for name, array in inputs.items()}
 
 
-def shape_key(shapes: Shapes) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def shape_key(shapes: Shapes) -> ShapeKey:
     """A hashable form of `shapes`, the same for every order of names."""
     return tuple(sorted((name, tuple(shape)) for name, shape in shapes.items()))
 

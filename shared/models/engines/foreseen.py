@@ -10,6 +10,7 @@ from shared.models.engines.engine import (
     Arrays,
     Engine,
     OnUnforeseen,
+    ShapeKey,
     Shapes,
     ignore_unforeseen,
     shape_key,
@@ -24,7 +25,7 @@ class ForeseenEngine(Around):
         super().__init__(compiled)
         self._eager = eager
         self._on_unforeseen = on_unforeseen
-        self._foreseen: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()
+        self._foreseen: set[ShapeKey] = set()
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """See `Engine.run`."""

@@ -23,7 +23,6 @@ from shared.models.engines.engine import (
     Shapes,
     check_names,
     ignore_unforeseen,
-    shapes_of,
 )
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, input_dtypes, reshaped
 
@@ -136,7 +135,7 @@ class HalvedEngine:
         self._late.warm([{self._second: each[self._second], **self._handed(each[self._first])} for each in shapes])
 
     def _handed(self, shape: tuple[int, ...]) -> Shapes:
-        return shapes_of(self._early.run({self._first: np.zeros(shape, dtype=np.float32)}))
+        return self._early.outputs_of({self._first: shape})
 
     def _early_of(self, shapes: Shapes) -> ov.Model:
         return self._halves(*shapes[self._first][2:])[0]

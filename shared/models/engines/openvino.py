@@ -23,6 +23,7 @@ from shared.models.engines.engine import (
     Arrays,
     OnUnforeseen,
     Precision,
+    ShapeKey,
     Shapes,
     check_names,
     ignore_unforeseen,
@@ -31,7 +32,7 @@ from shared.models.engines.engine import (
     zeros,
 )
 from shared.models.engines.kept import alone, digest
-from shared.models.engines.side_by_side import Lanes, Traffic
+from shared.models.engines.side_by_side import LanesOnDemand, Traffic
 
 PRECISION_HINTS: Mapping[Precision, str] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
 """Of what is not quantised: an int8 graph carries its own quantisers."""
@@ -83,8 +84,8 @@ class OpenVinoEngine:
     """One network, one compiled graph a shape.
 
     A shape that was not warmed is compiled when it first comes (seconds for a large network) and reported to
-    `on_unforeseen` each time it runs. With several passes in flight a warmed shape is compiled twice, for a pass that
-    is alone and for those that overlap.
+    `on_unforeseen` each time it runs. With several passes in flight a warmed shape is compiled once more when passes
+    first overlap; until that is done they wait for one another.
     """
 
     name = "openvino"
@@ -104,10 +105,11 @@ class OpenVinoEngine:
         self._on_unforeseen = on_unforeseen
         self._outputs: tuple[str, ...] = ()
         self._warmed: dict[Any, ov.InferRequest] = {}
-        self._lanes: dict[Any, Lanes[ov.InferRequest]] = {}
+        self._lanes = LanesOnDemand(self._side_by_side)
         self._traffic = Traffic()
         self._unforeseen: OrderedDict[Any, ov.InferRequest] = OrderedDict()
         self._lock = Lock()
+        self._compiling = Lock()
 
     @property
     def precision(self) -> Precision:
@@ -122,7 +124,8 @@ class OpenVinoEngine:
 
     def warm(self, shapes: Sequence[Shapes]) -> None:
         """See `Engine.warm`. Of shapes that are warm already the first alone is run again: roles that share a network
-        each warm it, and a pass through one shape proves that it still answers."""
+        each warm it, and a pass through one shape proves that it still answers. What the others need for intermediate
+        results is given back until they come."""
         for index, wanted in enumerate(shapes):
             check_names(wanted, self._dtypes)
             key = shape_key(wanted)
@@ -132,21 +135,28 @@ class OpenVinoEngine:
                 if key not in self._warmed:
                     self._warmed[key] = self._unforeseen.pop(key, None) or self._new_request(wanted)
                 self._infer(self._warmed[key], zeros(wanted, self._dtypes))
-                if self._options.in_flight > 1 and key not in self._lanes:
-                    self._lanes[key] = self._side_by_side(wanted)
+                if index > 0:
+                    self._warmed[key].get_compiled_model().release_memory()
 
-    def _side_by_side(self, shapes: Shapes) -> Lanes[ov.InferRequest]:
+    def outputs_of(self, shapes: Shapes) -> Shapes:
+        """The shapes of the outputs for these of the inputs, which are warm."""
+        ports = self._warmed[shape_key(shapes)].model_outputs
+        return {name: tuple(port.shape) for name, port in zip(self._outputs, ports, strict=True)}
+
+    def _side_by_side(self, key: ShapeKey) -> list[ov.InferRequest]:
         """A request for each of the passes that may overlap, every one of them warm; they share one graph."""
+        shapes = dict(key)
         graph = self._compile(shapes, self._options.overlapping())
         lanes = [graph.create_infer_request() for _ in range(self._options.in_flight)]
         for lane in lanes:
             self._infer(lane, zeros(shapes, self._dtypes))
-        return Lanes(lanes)
+        return lanes
 
     @contextmanager
     def _taken(self, shapes: Shapes, is_alone: bool) -> Iterator[ov.InferRequest]:
         """The request that runs these shapes, for this thread alone."""
-        lanes = None if is_alone else self._lanes.get(shape_key(shapes))
+        key = shape_key(shapes)
+        lanes = self._lanes.of(key) if self._options.in_flight > 1 and not is_alone and key in self._warmed else None
         if lanes is not None:
             with lanes.taken() as request:
                 yield request
@@ -169,11 +179,11 @@ class OpenVinoEngine:
         return self._compile(shapes, self._options).create_infer_request()
 
     def _compile(self, shapes: Shapes, options: OpenVinoOptions) -> ov.CompiledModel:
-        model = self._source(shapes)
-        self._outputs = tuple(port.get_any_name() for port in model.outputs)
         # OpenVINO maps a cached graph into memory even while another process writes it, and that process then dies of
         # SIGBUS.
-        with alone(options.cache_dir, digest(shape_key(shapes))):
+        with self._compiling, alone(options.cache_dir, digest(shape_key(shapes))):
+            model = self._source(shapes)
+            self._outputs = tuple(port.get_any_name() for port in model.outputs)
             return core().compile_model(model, "CPU", options.properties())
 
     def _infer(self, request: ov.InferRequest, inputs: Arrays) -> dict[str, Array]:

@@ -4,13 +4,16 @@ does best on threads of its own (fewer meetings, no thread waits for another's).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
+logger = logging.getLogger(__name__)
 Lane = TypeVar("Lane")
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Traffic:
@@ -53,3 +56,30 @@ class Lanes(Generic[Lane]):
             yield lane
         finally:
             self._free.put(lane)
+
+
+class LanesOnDemand(Generic[Key, Lane]):
+    """The lanes of each key, made by a thread of their own when passes of that key first overlap: most shapes are rare,
+    and never come twice at once."""
+
+    def __init__(self, make: Callable[[Key], list[Lane]]) -> None:
+        self._make = make
+        self._made: dict[Key, Lanes[Lane] | None] = {}
+        self._lock = Lock()
+
+    def of(self, key: Key) -> Lanes[Lane] | None:
+        """None while they are made, and for good where that fails, which is logged."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = None
+                Thread(target=self._add, args=(key,), name="lanes", daemon=True).start()
+            return self._made[key]
+
+    def _add(self, key: Key) -> None:
+        try:
+            lanes = Lanes(self._make(key))
+        except Exception:
+            logger.exception("passes of %s do not overlap", key)
+            return
+        with self._lock:
+            self._made[key] = lanes

@@ -63,7 +63,7 @@ def test_haproxy_is_taken_where_it_runs_and_its_files_are_ours_alone(tmp_path: P
         assert path.parent == found.sockets
         assert len(str(path.parent / ("f" * 56) / f"{path.name}.4194304.tmp")) <= 107
     assert found.variables["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"] == "71"
-    found.close()
+    transport.clear(65001)
     assert not found.sockets.exists()
 
 

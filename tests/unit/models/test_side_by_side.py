@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import numpy as np
+import openvino as ov
+import pytest
 
 from shared.models.engines.convert import from_torch
-from shared.models.engines.openvino import OpenVinoOptions
-from shared.models.engines.side_by_side import Lanes, Traffic
+from shared.models.engines.engine import Array, Arrays, Shapes
+from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions
+from shared.models.engines.side_by_side import Lanes, LanesOnDemand, Traffic
 from tests.unit.models.small import arrays, shapes, small_graph
 
 
@@ -69,16 +72,83 @@ def test_overlapping_passes_share_the_threads() -> None:
     assert "NUM_STREAMS" not in options.properties()
 
 
-def test_overlapping_passes_give_what_each_gives_alone() -> None:
+def eventual(lanes: LanesOnDemand[str, str], key: str) -> Lanes[str]:
+    """The lanes of `key` once they are made."""
+    for _ in range(1000):
+        if (found := lanes.of(key)) is not None:
+            return found
+        Event().wait(0.01)
+    raise AssertionError(f"{key} never has lanes")
+
+
+def test_lanes_are_made_once_when_first_asked_for_and_nobody_waits_for_them() -> None:
+    made, go = list[str](), Event()
+
+    def make(key: str) -> list[str]:
+        assert go.wait(10)
+        made.append(key)
+        return [f"{key}1", f"{key}2"]
+
+    lanes = LanesOnDemand(make)
+    assert lanes.of("a") is None
+    assert lanes.of("a") is None
+    go.set()
+    found = eventual(lanes, "a")
+    with found.taken() as one, found.taken() as other:
+        assert {one, other} == {"a1", "a2"}
+    assert eventual(lanes, "b") is not found
+    assert made == ["a", "b"]
+
+
+def test_lanes_that_cannot_be_made_are_told_once_and_never_there(caplog: pytest.LogCaptureFixture) -> None:
+    tried = Event()
+
+    def fail(_: str) -> list[str]:
+        tried.set()
+        raise RuntimeError("no memory")
+
+    lanes = LanesOnDemand(fail)
+    assert lanes.of("a") is None
+    assert tried.wait(10)
+    for _ in range(1000):
+        if caplog.records:
+            break
+        Event().wait(0.01)
+    assert lanes.of("a") is None
+    assert [record.message for record in caplog.records] == ["passes of a do not overlap"]
+
+
+def test_overlapping_passes_give_what_each_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+    compile_with = OpenVinoEngine._compile
+
+    def counting(self: OpenVinoEngine, shapes: Shapes, options: OpenVinoOptions) -> ov.CompiledModel:
+        found = compile_with(self, shapes, options)
+        if self is not plain:
+            compiled.append(options.streams)
+        return found
+
     graph = small_graph()
     plain = from_torch(graph, "small", OpenVinoOptions(threads=2))
+    monkeypatch.setattr(OpenVinoEngine, "_compile", counting)
     engine = from_torch(graph, "small", OpenVinoOptions(threads=2, in_flight=2))
     warmed, unforeseen = arrays(16, 24), arrays(16, 40)
-    engine.warm([shapes(warmed)])
+    engine.warm([shapes(warmed), shapes(arrays(24, 16))])
+    assert compiled == [0, 0], "while no passes overlap there is no graph for those that do"
+    together = Barrier(2)
+
+    def at_once(inputs: Arrays) -> dict[str, Array]:
+        together.wait(60)
+        return engine.run(inputs)
+
+    with ThreadPoolExecutor(2) as pool:
+        while 2 not in compiled:
+            list(pool.map(at_once, [warmed] * 8))
     many = [warmed, unforeseen] * 20
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(engine.run, many))
-    for inputs, got in zip(many, together, strict=True):
+        answers = list(pool.map(engine.run, many))
+    for inputs, got in zip(many, answers, strict=True):
         expected = plain.run(inputs)
         assert np.allclose(got["logits"], expected["logits"], atol=1e-5)
         assert np.array_equal(got["labels"], expected["labels"])
+    assert sorted(compiled) == [0, 0, 0, 2], "one for both lanes, of the shape that was warmed alone"
