@@ -36,13 +36,20 @@ Ray forgets a gauge after twice this time, and Serve sets some of its own every 
 
 AT_REST: Mapping[str, str] = {
     # Serve's controller looks at its replicas ten times a second, and every process wakes as often for its metrics.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     # Each process would report its tasks every second, for a dashboard's table of them.
     "RAY_task_events_report_interval_ms": "0",
     # Ten times a second is for clusters whose nodes compete for work.
     "RAY_raylet_report_resources_period_milliseconds": "500",
     "RAY_memory_monitor_refresh_ms": "1000",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "10000",
+    "RAY_raylet_check_gc_period_milliseconds": "1000",
+    "RAY_object_manager_timer_freq_ms": "1000",
+    "RAY_kill_idle_workers_interval_ms": "1000",
+    "RAY_io_context_monitor_probe_interval_ms": "10000",
+    # A file with the state of GCS and raylet, for Ray's developers.
+    "RAY_debug_dump_period_milliseconds": "0",
     # What the node's agent says of every process: as often as the processes themselves report.
     "REPORTER_UPDATE_INTERVAL_MS": str(METRICS_EVERY_S * 1000),
 }

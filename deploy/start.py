@@ -44,8 +44,20 @@ def start_ray(folder: Path, temp: Path, dashboard: bool, variables: Mapping[str,
     address = node.start(temp, cluster.free_port(), dashboard=dashboard)
     context: Any = ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING)
     stop_on_signals()  # Ray puts its own handler of SIGTERM in the place of ours
+    if not dashboard:
+        nobody_to_tell()
     state = {"address": address, "dashboard": context.dashboard_url, "transport": dict(variables)}
     (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+
+def nobody_to_tell() -> None:
+    """Give the node's agent an address to report events to, where nobody listens: without one it looks for a dashboard
+    every second, for ever, and writes a traceback into its log each time."""
+    from ray._private import ray_constants
+    from ray.experimental import internal_kv
+
+    name, space = ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD
+    internal_kv._internal_kv_put(name, b"http://127.0.0.1:9", namespace=space)
 
 
 def prepare(config: Path) -> Prepared:
