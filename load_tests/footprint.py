@@ -1,4 +1,5 @@
-"""What the local platform costs: seconds from its launch to ready and to a first mask, memory and idle CPU by process.
+"""What the local platform costs: seconds from its launch to ready and to a first mask, memory and idle CPU by process,
+and memory once more after eight callers have asked for everything.
 
 `make footprint`. Each run is a start of `python -m deploy.local` on a free port with one home, so that the first also
 compiles the graphs. Memory is the proportional set size (PSS): pages that processes share are divided among them.
@@ -8,6 +9,8 @@ Everything that is started ends with us, however we end: the work is done in a c
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -25,11 +28,16 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cluster import free_port
+from load_tests.client import load, posts
 from load_tests.measure import PNG
 from load_tests.pictures import drawn
 from load_tests.watched import watched
 
 READY_WITHIN_S = 300.0
+SETTLES_S = 10.0
+LOAD_S = 4.0
+SIZES = ((480, 360), (360, 480), (416, 416))
+"""Width and height of the pictures of the load: an engine keeps a graph a shape."""
 
 
 @dataclass(slots=True)
@@ -45,14 +53,15 @@ Shares = Mapping[str, Share]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """One run: seconds from its launch; and what each process had taken with the first mask, and before and after
-    `idle_s` seconds without a request."""
+    """One run: seconds from its launch; and what each process had taken with the first mask, before and after
+    `idle_s` seconds without a request, and a little after the callers have gone."""
 
     ready_s: float
     mask_s: float
     started: Shares
     before: Shares
     after: Shares
+    served: Shares
     idle_s: float
 
     def idle(self, name: str) -> float:
@@ -60,10 +69,10 @@ class Footprint:
         return (self.after[name].cpu_s - self.before.get(name, Share()).cpu_s) / self.idle_s
 
     def figures(self) -> tuple[float, ...]:
-        """Seconds to ready and to a mask, CPU seconds until then, MB of memory, idle cores."""
-        memory = sum(share.memory for share in self.after.values()) / 1e6
+        """Seconds to ready and to a mask, CPU seconds until then, idle cores, MB of memory before and after load."""
         cpu_s = sum(share.cpu_s for share in self.started.values())
-        return self.ready_s, self.mask_s, cpu_s, memory, sum(map(self.idle, self.after))
+        memory = (sum(share.memory for share in shares.values()) / 1e6 for shares in (self.after, self.served))
+        return self.ready_s, self.mask_s, cpu_s, sum(map(self.idle, self.after)), *memory
 
 
 @contextmanager
@@ -133,26 +142,45 @@ def measured(home: Path, arguments: Sequence[str], idle_s: float) -> Footprint:
                 client.post(f"/v1/{task}", content=drawn(1), headers=PNG).raise_for_status()
             click = {"prompts": '[{"points": [[240, 250]], "labels": [1]}]'}
             client.post("/v1/promptable", files={"image": drawn(1)}, data=click).raise_for_status()
-        time.sleep(10)
+        time.sleep(SETTLES_S)
         before = shares(launcher)
         time.sleep(idle_s)
         after = shares(launcher)
-    return Footprint(ready_s, mask_s, started, before, after, idle_s)
+        served(port)
+        time.sleep(SETTLES_S)
+        return Footprint(ready_s, mask_s, started, before, after, shares(launcher), idle_s)
+
+
+def served(port: int) -> None:
+    """Eight callers for some seconds on each task, on pictures of three shapes. Raises `RuntimeError` for a failure."""
+    pictures = [drawn(seed, width, height) for seed in range(8) for width, height in SIZES]
+    click = [{"points": [[240, 250]], "labels": [1]}]
+    clicks = [
+        json.dumps({"image": base64.b64encode(picture).decode(), "prompts": click}).encode() for picture in pictures
+    ]
+    for task in ("semantic", "instance", "panoptic", "promptable"):
+        bodies, kind = (clicks, "application/json") if task == "promptable" else (pictures, "image/png")
+        target = posts(f"http://127.0.0.1:{port}/v1/{task}", bodies, {"Content-Type": kind})
+        if errors := load(target, 8, LOAD_S).errors:
+            raise RuntimeError(f"{task}: {dict(errors)}")
 
 
 def show(runs: Sequence[Footprint], console: Console) -> None:
     """Print every run, and the last one by process."""
-    table = Table("start", "ready s", "first mask s", "CPU s until then", "PSS MB", "idle cores")
+    table = Table("start", "ready s", "first mask s", "CPU s until then", "idle cores", "PSS MB", "after load")
     for index, run in enumerate(runs):
-        ready, mask, cpu, memory, idle = run.figures()
+        ready, mask, cpu, idle, *memory = run.figures()
         start = "first" if index == 0 else "again"
-        table.add_row(start, f"{ready:.1f}", f"{mask:.1f}", f"{cpu:.1f}", f"{memory:.0f}", f"{idle:.3f}")
+        megabytes = (f"{each:.0f}" for each in memory)
+        table.add_row(start, f"{ready:.1f}", f"{mask:.1f}", f"{cpu:.1f}", f"{idle:.3f}", *megabytes)
     console.print(table)
     last = runs[-1]
-    table = Table("process", "CPU s until the first mask", "PSS MB", "idle cores")
+    table = Table("process", "CPU s until the first mask", "idle cores", "PSS MB", "after load")
     for name, share in sorted(last.after.items(), key=lambda item: -item[1].memory):
         started = last.started.get(name, Share()).cpu_s
-        table.add_row(name, f"{started:.1f}", f"{share.memory / 1e6:.0f}", f"{last.idle(name):.3f}")
+        later = last.served.get(name, Share())
+        megabytes = (f"{each.memory / 1e6:.0f}" for each in (share, later))
+        table.add_row(name, f"{started:.1f}", f"{last.idle(name):.3f}", *megabytes)
     console.print(table)
 
 
