@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy.layouts import Layout, Serving
 from shared.catalog.card import Card
-from shared.models.device import installed
+from shared.models.device import choose_device, harmless, installed
 from shared.types import DenseTask, EngineName
 
 
@@ -37,7 +37,8 @@ def layouts(cores: int, fused: bool) -> list[Layout]:
 
 
 def engines(card: Card, asked: Sequence[str] = ()) -> list[tuple[EngineName, str]]:
-    """(engine, precision): the card's engines that are installed here, in f32 and in whatever the card has a check of.
+    """(engine, precision): the card's engines that are installed here, in f32 and in what costs it next to nothing by
+    its checks.
 
     Raises `Untunable` for an engine that the card does not have or that is not installed.
     """
@@ -50,10 +51,16 @@ def engines(card: Card, asked: Sequence[str] = ()) -> list[tuple[EngineName, str
     for engine in here:
         if engine in asked or not asked:
             found.append((engine, "f32"))
-            found += [(engine, each.precision) for each in card.checks if each.engine == engine]
+            checked = dict.fromkeys(each.precision for each in card.checks if each.engine == engine)
+            found += [(engine, precision) for precision in checked if harmless(card, engine, precision)]
     if not found:
         raise Untunable(f"none of the engines of {card.name} ({', '.join(card.engines)}) is installed here")
     return list(dict.fromkeys(found))
+
+
+def batches() -> list[int]:
+    """Largest batches worth trying here: on a CPU a batch buys nothing, and its first image waits for its last."""
+    return [1] if choose_device("auto") == "cpu" else [1, 8, 32]
 
 
 def candidates(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,16 @@ import yaml
 
 from deploy.cluster import ROOT, free_port
 from deploy.layouts import Serving
-from load_tests.client import Target, load, posts
+from load_tests.client import Target, Window, load, posts
 from load_tests.processes import Command, NotReady, Server
-from load_tests.tuning.choice import Point, worth_more_callers
+from load_tests.tuning.choice import Point, joined, worth_more_callers
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 STARTS_WITHIN_S = 600.0
 WARM_UP_S = 0.5
+FIRST_WARM_UP_S, FIRST_CALLERS = 1.5, 4
+"""Before a candidate's first window: graphs for passes that overlap are made when passes first do."""
+ROUNDS = 3
 SETTLES_WITHIN_S = 60.0
 
 
@@ -116,17 +119,48 @@ def measure(started: Platform, serving: Serving, trial: Trial, noted: Callable[[
     """The candidate that runs, by more and more callers for as long as it gains and keeps the limit."""
     target = started.target(serving.task, trial)
     started.settle(serving)
+    load(target, FIRST_CALLERS, FIRST_WARM_UP_S)
     points: list[Point] = []
     for callers in trial.callers:
         if points and not worth_more_callers(points, trial.limit_ms):
             break
         load(target, callers, WARM_UP_S)
-        window = load(target, callers, trial.seconds)
-        errors = sum(window.errors.values())
-        p50, p99 = window.percentile_ms(50), window.percentile_ms(99)
-        points.append(Point(serving, callers, window.per_second, p50, p99, errors))
+        points.append(joined(serving, [load(target, callers, trial.seconds)]))
         noted(points[-1])
     return points
+
+
+def measure_again(
+    few: Sequence[Point],
+    scratch: Path,
+    trial: Trial,
+    environment: Mapping[str, str],
+    told: Callable[[str, Serving], None],
+) -> list[Point]:
+    """A few points once more, several times each and in turns, so that what else the machine does hits all alike: each
+    candidate on a platform of its own, which stands still while it is another's turn. Raises `Refused`."""
+    windows: list[list[Window]] = [[] for _ in few]
+    with ExitStack() as stack:
+        up: list[tuple[Point, Platform, list[Window]]] = []
+        for point, its_windows in zip(few, windows, strict=True):
+            told("starting it for the final", point.serving)
+            home = Path(tempfile.mkdtemp(dir=scratch, prefix=""))
+            started = stack.enter_context(platform(point.serving, home, trial, environment))
+            started.settle(point.serving)
+            load(started.target(point.serving.task, trial), FIRST_CALLERS, FIRST_WARM_UP_S)
+            started.server.pause()
+            up.append((point, started, its_windows))
+        for number in range(ROUNDS):
+            for point, started, its_windows in up[:: 1 if number % 2 == 0 else -1]:
+                told(f"final, round {number + 1} of {ROUNDS}", point.serving)
+                started.server.resume()
+                target = started.target(point.serving.task, trial)
+                load(target, point.callers, WARM_UP_S)
+                its_windows.append(load(target, point.callers, trial.seconds))
+                started.server.pause()
+        for _, started, _ in up:  # all at once: each takes seconds to end
+            started.server.interrupt()
+    return [joined(point.serving, its_windows) for point, its_windows in zip(few, windows, strict=True)]
 
 
 def try_all(
@@ -134,6 +168,7 @@ def try_all(
     scratch: Path,
     trial: Trial,
     environment: Mapping[str, str],
+    begun: Callable[[Serving], None],
     noted: Callable[[Point], None],
     done: Callable[[Serving, Refused | None], None],
 ) -> list[Point]:
@@ -142,12 +177,14 @@ def try_all(
     waiting = list(group)
     while waiting:
         first = waiting.pop(0)
+        begun(first)
         try:
             home = Path(tempfile.mkdtemp(dir=scratch, prefix=""))
             with platform(first, home, trial, environment) as started:
                 found += measure(started, first, trial, noted)
                 done(first, None)
                 while waiting:
+                    begun(waiting[0])
                     found += _deployed(started, waiting.pop(0), trial, noted, done)
         except Refused as refused:
             done(first, refused)

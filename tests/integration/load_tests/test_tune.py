@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
 
 from deploy.applications import Prepared
+from load_tests.pictures import drawn
 from tests.data import ROOT
-from tests.integration.trivial.platform import ended, environment, eventually
+from tests.integration.trivial.platform import PNG, ended, environment, eventually
+from tests.platform import running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -39,7 +42,9 @@ def variables(scratch: Path) -> dict[str, str]:
     return {**os.environ, **environment(), "TMPDIR": str(scratch)}
 
 
-def test_the_larger_batch_wins_where_a_pass_costs_the_same(tmp_path: Path, scratch: Path) -> None:
+def test_the_larger_batch_wins_where_a_pass_costs_the_same_and_its_yaml_is_served(
+    tmp_path: Path, scratch: Path
+) -> None:
     done = subprocess.run(
         command(tmp_path, "--p99", "20000"),
         cwd=ROOT,
@@ -55,6 +60,10 @@ def test_the_larger_batch_wins_where_a_pass_costs_the_same(tmp_path: Path, scrat
     assert config["applications"][1]["deployments"][0]["user_config"]["max_batch"] == 8
     assert [each.name for each in Prepared.read(path).applications] == ["gateway", "bright"]
     assert "best" in done.stdout
+    with running("--config", str(path), **environment()) as platform:
+        answer = httpx.post(f"{platform.url}/v1/semantic", content=drawn(1), headers=PNG, timeout=60)
+        assert answer.status_code == 200
+        assert answer.json()["model"].partition("@")[0] == "bright"
     assert (tmp_path / "bright.png").stat().st_size > 1000
     assert not list(scratch.glob("sgt-*"))
 

@@ -9,9 +9,11 @@ import pytest
 
 from deploy.applications import Prepared
 from deploy.layouts import Layout, Serving
+from load_tests.client import Window
+from load_tests.tuning.__main__ import decide
 from load_tests.tuning.candidates import Untunable, candidates, dense_task, engines, layouts
-from load_tests.tuning.choice import Point, best, nearest, worth_more_callers
-from load_tests.tuning.search import write
+from load_tests.tuning.choice import Point, best, finalists, joined, nearest, worth_more_callers
+from load_tests.tuning.search import Trial, write
 from shared.catalog.catalog import find_card
 
 ONE, TWO, BOTH = Layout(1, 2), Layout(2, 1), Layout(1, 2, in_flight=2)
@@ -50,10 +52,13 @@ def test_engines_are_those_of_the_card_that_are_installed() -> None:
         engines(card, ["tensorrt"])
 
 
-def test_checked_precisions_are_tried_and_others_are_not() -> None:
+def test_precisions_that_cost_nothing_by_their_checks_are_tried_and_others_are_not() -> None:
     card = find_card("street")
     below = {each for each in engines(card) if each[1] != "f32"}
-    assert below == {(each.engine, each.precision) for each in card.checks if each.engine in ("openvino", "torch")}
+    assert below == {("openvino", "int8"), ("openvino", "bf16")}
+    worse = [each.model_copy(update={"agreement": 90.0}) if each.precision == "int8" else each for each in card.checks]
+    found = engines(card.model_copy(update={"checks": tuple(worse)}))
+    assert {each for each in found if each[1] != "f32"} == {("openvino", "bf16")}
 
 
 def test_the_task_must_be_one_that_the_card_has() -> None:
@@ -70,6 +75,45 @@ def test_the_most_throughput_within_the_limit_is_chosen() -> None:
     assert best([slow, fast, late], 100) is fast
     assert best([late], 100) is None
     assert nearest([late, point(30, 300)]) is late
+
+
+def test_several_windows_are_one_point() -> None:
+    serving = Serving("street", "semantic", ONE)
+    windows = [
+        Window(8, 1.0, (10.0,) * 50),
+        Window(8, 1.0, (10.0,) * 40, {"503": 2}),
+        Window(8, 2.0, (10.0,) * 18 + (90.0,) * 2),
+    ]
+    found = joined(serving, windows)
+    assert (found.serving, found.callers, found.per_second, found.p50_ms) == (serving, 8, 40.0, 10.0)
+    assert found.p99_ms > 80, "of all answers, not of the window in the middle"
+    assert found.errors == 2
+    assert math.isnan(joined(serving, [Window(1, 1.0, ())]).p99_ms)
+
+
+def test_finalists_are_the_best_point_of_each_candidate_close_to_the_best() -> None:
+    best_of_one, best_of_two = point(9.5, 80, ONE), point(10, 90, TWO)
+    points = [point(5, 40, ONE, callers=1), best_of_one, best_of_two, point(12, 120, TWO), point(8, 50, BOTH)]
+    assert finalists(points, 100) == [best_of_two, best_of_one]
+    assert finalists(points, 30) == []
+
+
+def test_who_does_not_keep_the_limit_in_the_final_is_out_and_the_next_ones_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lucky, slower = point(20, 90, TWO), point(10, 60, ONE)
+    truth = {TWO: point(20, 150, TWO), ONE: point(10, 70, ONE)}
+    played: list[list[Point]] = []
+
+    def measured(few: list[Point], *_: object) -> list[Point]:
+        played.append(few)
+        return [truth[each.serving.layout] for each in few]
+
+    monkeypatch.setattr("load_tests.tuning.__main__.measure_again", measured)
+    trial = Trial((b"",), "image/png", 1.0, 100)
+    assert decide([lucky, slower], tmp_path, trial, {}) == [truth[ONE]]
+    assert played == [[lucky], [slower]]
+    assert decide([lucky], tmp_path, trial, {}) == []
 
 
 def test_points_with_errors_or_without_answers_are_never_chosen() -> None:
