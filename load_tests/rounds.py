@@ -66,9 +66,9 @@ class Scenario:
     rounds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One window of one contestant."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One contestant under one load at so many callers, and what was measured of it."""
 
     scenario: str
     load: str
@@ -76,7 +76,6 @@ class Record:
     label: str
     layout: str
     callers: int
-    round: int
     per_second: float
     p50_ms: float
     p95_ms: float
@@ -85,13 +84,25 @@ class Record:
     """Of the server's whole process tree, a request."""
     client_ms: float
     """CPU of the load generator, a request."""
-    answers: int
-    errors: Mapping[str, int]
 
     @property
     def contestant(self) -> tuple[str, str, str]:
         """Server, label and layout."""
         return self.server, self.label, self.layout
+
+    @property
+    def name(self) -> str:
+        """The same as tables show it."""
+        return ", ".join(filter(None, self.contestant))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Figures):
+    """Of one window."""
+
+    round: int
+    answers: int
+    errors: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +249,6 @@ def failed(records: Sequence[Record]) -> Mapping[str, int]:
     counts: dict[str, int] = {}
     for each in records:
         if each.errors:
-            name = f"{each.scenario}, {each.load}: {', '.join(filter(None, each.contestant))}"
+            name = f"{each.scenario}, {each.load}: {each.name}"
             counts[name] = counts.get(name, 0) + sum(each.errors.values())
     return counts

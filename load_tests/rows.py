@@ -6,33 +6,18 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from load_tests.rounds import Record
+from load_tests.rounds import Figures, Record
+
+MEDIANS = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_ms", "client_ms")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One contestant under one load at so many callers: medians over its rounds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Figures):
+    """Medians over the rounds; `lowest` and `highest` are of the throughput, `errors` of all rounds."""
 
-    scenario: str
-    load: str
-    server: str
-    label: str
-    layout: str
-    callers: int
-    per_second: float
     lowest: float
     highest: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    cpu_ms: float
-    client_ms: float
     errors: int
-
-    @property
-    def name(self) -> str:
-        """Server, engine and layout."""
-        return ", ".join(filter(None, (self.server, self.label, self.layout)))
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -52,13 +37,8 @@ def _row(group: Sequence[Record]) -> Row:
         label=first.label,
         layout=first.layout,
         callers=first.callers,
-        per_second=statistics.median(rates),
         lowest=min(rates),
         highest=max(rates),
-        p50_ms=statistics.median(each.p50_ms for each in group),
-        p95_ms=statistics.median(each.p95_ms for each in group),
-        p99_ms=statistics.median(each.p99_ms for each in group),
-        cpu_ms=statistics.median(each.cpu_ms for each in group),
-        client_ms=statistics.median(each.client_ms for each in group),
         errors=sum(sum(each.errors.values()) for each in group),
+        **{name: statistics.median(getattr(each, name) for each in group) for name in MEDIANS},
     )
