@@ -7,11 +7,12 @@ DATA ?= ../shared/data/camvid
 OUT ?= runs
 PORT ?= 8000
 HOST ?= 127.0.0.1
+MINUTES ?= 30
 PYTEST := $(BIN)/python -m pytest
 # What starts real processes is tried once more when it fails, and the summary names it with its first failure.
 ONCE_MORE := --reruns 1 --reruns-delay 5 --rerun-show-tracebacks -raR
 
-.PHONY: help serve test check format unit contract integration e2e chaos load bench bench-gpu measure footprint promptable-bench picture hair evaluate train constraints clean
+.PHONY: help serve test check format unit contract integration e2e chaos load soak bench bench-gpu measure footprint promptable-bench picture hair evaluate train constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +77,9 @@ chaos: $(VENV)/.full ## Faults injected into the running platform
 
 load: $(VENV)/.full ## Users with locust against a running platform, one minute
 	$(BIN)/locust -f load_tests/locustfile.py --headless -u 16 -r 4 -t 60s --host http://$(HOST):$(PORT)
+
+soak: $(VENV)/.full ## Users for MINUTES (30) on a platform of its own: nothing may grow, slow down or answer wrongly
+	$(BIN)/python -m load_tests.soak --minutes $(MINUTES)
 
 bench: $(VENV)/.bench $(PEERS_DONE) ## SegServe and its peers side by side, report in OUT/bench; BENCH=--quick for a short one
 	$(BIN)/python -m load_tests.bench --out $(OUT)/bench $(BENCH)

@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from deploy.cluster import free_port
 from load_tests.client import load, posts
@@ -175,7 +175,9 @@ def show(runs: Sequence[Footprint], console: Console) -> None:
         table.add_row(start, f"{ready:.1f}", f"{mask:.1f}", f"{cpu:.1f}", f"{idle:.3f}", *megabytes)
     console.print(table)
     last = runs[-1]
-    table = Table("process", "CPU s until the first mask", "idle cores", "PSS MB", "after load")
+    table = Table(
+        Column("process", overflow="fold"), "CPU s until the first mask", "idle cores", "PSS MB", "after load"
+    )
     for name, share in sorted(last.after.items(), key=lambda item: -item[1].memory):
         started = last.started.get(name, Share()).cpu_s
         later = last.served.get(name, Share())

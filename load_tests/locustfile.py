@@ -10,6 +10,8 @@ import json
 import random
 import time
 from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -216,9 +218,23 @@ def add_budgets(parser: Any) -> None:
     parser.add_argument("--budget-queue", type=float, default=usual.queue, help="p95 in whole queues beyond alone")
     parser.add_argument("--budget-p95-ms", type=float, default=usual.p95_ms, help="p95 in ms instead")
 
+    parser.add_argument("--requests-to", default="", help="a file that gets a line for each request")
+
+
+def written_to(path: str) -> Callable[..., None]:
+    """A listener that writes each request down: when it ended, its kind, its milliseconds, and what was wrong."""
+    file = Path(path).open("w", encoding="utf-8", buffering=1)  # noqa: SIM115 - open for as long as locust runs
+
+    def write(name: str, response_time: float, exception: BaseException | None, **_: Any) -> None:
+        file.write(json.dumps([time.time(), name, response_time, str(exception or "")]) + "\n")
+
+    return write
+
 
 def judged(environment: Any, **_: Any) -> None:
     """Once, when locust has read its command line."""
+    if path := environment.parsed_options.requests_to:
+        environment.events.request.add_listener(written_to(path))
     watching = Judge(environment)
     answer = httpx.get(f"{environment.host}/openapi.json", timeout=30).raise_for_status()
     watching.keep_those_with_routes(set(answer.json()["paths"]))
