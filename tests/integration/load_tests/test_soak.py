@@ -1,5 +1,5 @@
-"""`make soak` on the real platform for some seconds: users are answered, every process is looked at, a limit that nothing
-keeps is broken."""
+"""`make soak` on the real platform for some seconds: users are answered, every process is looked at, a limit that
+nothing keeps is broken."""
 
 from __future__ import annotations
 
