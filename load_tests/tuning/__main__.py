@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -128,10 +127,9 @@ def run(given: argparse.Namespace) -> int:
     card = find_card(given.model, folders)
     task = dense_task(card, given.task)
     choices = engines(card, given.engines)
-    fused = not given.no_fused and find_spec("services.gateway.fused") is not None
-    if not fused and not given.no_fused:
-        console.print("this version has no fused layout: it is not tried")
-    tried = candidates(card, task, choices, given.batches or batches(), layouts(given.cores, fused))
+    fused = [layout == "fused" for layout in given.layouts]
+    spread = [each for each in layouts(given.cores) if each.fused in fused]
+    tried = candidates(card, task, choices, given.batches or batches(), spread)
     images = [path.read_bytes() for path in given.images] or [drawn(seed, form="JPEG") for seed in range(8)]
     kind = mimetypes.guess_type(given.images[0].name)[0] if given.images else "image/jpeg"
     trial = Trial(tuple(images), kind or "application/octet-stream", given.seconds, given.p99, tuple(given.callers))
@@ -171,7 +169,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--batches", nargs="+", type=int, default=[], help="largest batches to try (1; on a GPU 1 8 32)")
     found.add_argument("--callers", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32], help="to try (%(default)s)")
     found.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="to spread over (%(default)s)")
-    found.add_argument("--no-fused", action="store_true", help="only layouts with the gateway before the model")
+    both = ("gateway", "fused")
+    found.add_argument("--layouts", nargs="+", choices=both, default=both, help="with the gateway's hop, without it")
     found.add_argument("--seconds", type=float, default=3.0, help="of each measurement (%(default)s)")
     found.add_argument("--images", nargs="+", type=Path, default=[], help="of one format; else drawn streets as JPEG")
     found.add_argument("--out", type=Path, default=Path("runs/tune"), help="folder of YAML and plot (%(default)s)")

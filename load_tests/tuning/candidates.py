@@ -26,14 +26,14 @@ def dense_task(card: Card, asked: str | None) -> DenseTask:
     raise Untunable(f"{card.name} serves {', '.join(dense)}, not {asked}")
 
 
-def layouts(cores: int, fused: bool) -> list[Layout]:
-    """Every even way to spread the cores over replicas, from one replica with all threads to one a core; and one
-    replica with a pass a core in flight."""
+def layouts(cores: int) -> list[Layout]:
+    """Every even way to spread the cores over replicas, from one replica with all threads to one a core, and one
+    replica with a pass a core in flight; then the same fused."""
     counts = [replicas for replicas in range(1, cores + 1) if cores % replicas == 0]
     found = [Layout(replicas, cores // replicas) for replicas in counts]
     if cores > 1:
         found.append(Layout(1, cores, in_flight=cores))
-    return found + [replace(each, fused=True) for each in found] if fused else found
+    return found + [replace(each, fused=True) for each in found]
 
 
 def engines(card: Card, asked: Sequence[str] = ()) -> list[tuple[EngineName, str]]:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 def command(out: Path, *more: str) -> list[str]:
     """`segserve tune` of the trivial model that takes .1 s for a pass, whatever the size of its batch."""
-    options = ["--batches", "1", "8", "--cores", "1", "--callers", "1", "8", "--seconds", "2", "--no-fused"]
+    options = ["--batches", "1", "8", "--cores", "1", "--callers", "1", "8", "--seconds", "2", "--layouts", "gateway"]
     return [sys.executable, "-m", "services.cli", "tune", "bright", *options, "--out", str(out), *more]
 
 

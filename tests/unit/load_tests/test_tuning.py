@@ -24,11 +24,11 @@ def point(per_second: float, p99_ms: float, layout: Layout = ONE, callers: int =
 
 
 def test_layouts_spread_all_cores_evenly() -> None:
-    assert layouts(1, fused=False) == [Layout(1, 1)]
-    assert layouts(2, fused=False) == [ONE, TWO, BOTH]
-    found = [(each.replicas, each.threads, each.in_flight) for each in layouts(6, fused=False)]
+    assert layouts(1) == [Layout(1, 1), Layout(1, 1, True)]
+    assert layouts(2)[:3] == [ONE, TWO, BOTH]
+    found = [(each.replicas, each.threads, each.in_flight) for each in layouts(6) if not each.fused]
     assert found == [(1, 6, 1), (2, 3, 1), (3, 2, 1), (6, 1, 1), (1, 6, 6)]
-    assert layouts(2, fused=True)[3:] == [Layout(1, 2, True), Layout(2, 1, True), Layout(1, 2, True, 2)]
+    assert layouts(2)[3:] == [Layout(1, 2, True), Layout(2, 1, True), Layout(1, 2, True, 2)]
 
 
 def test_candidates_are_every_combination() -> None:
