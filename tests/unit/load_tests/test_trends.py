@@ -28,8 +28,8 @@ def requests(late_ms: float = 0.0, wrong: str = "") -> list[Asked]:
     return sorted(found, key=lambda each: each.at_s)
 
 
-def broken(*given: object) -> list[str]:
-    return [each.name for each in judge(*given, Tolerance()) if not each.kept]  # type: ignore[arg-type]
+def broken(seen: list[Sample], asked: list[Asked]) -> list[str]:
+    return [each.name for each in judge(seen, asked, Tolerance()) if not each.kept]
 
 
 def test_a_slope_is_a_minutes_growth_and_outliers_do_not_bend_it() -> None:
