@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from shared.catalog.card import Card
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load, settle
 from shared.imaging.compose import encode_picture
 from shared.imaging.sample import street_scene
+from shared.models.adapters.street_prompt import StreetDecoder
+from shared.models.engines.engine import parse_precision
+from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, from_ir
+from shared.models.files import locate
 from shared.protocols import Model
 from shared.settings import settings
 from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Prompt, UInt8Array
 
+Decoder = Model[DecoderInput, DecoderOutput]
+SERVED, WHOLE = "as served", "one graph"
+
 
 class Bare:
-    """Encoder and decoder of a card, called directly with as many threads as the platform gives them."""
+    """Encoder and decoders of a card, called directly with as many threads as the platform gives them.
+
+    `decoders`: the decoder `SERVED`, and where that one is cut in two halves also the `WHOLE` network in one graph,
+    which is faster at computing all of it each time. Whoever compares takes the fastest.
+    """
 
     def __init__(self, model: str, threads: int, max_batch: int, precision: str = "f32") -> None:
         """`precision` as in the Serve YAML; "auto" is decided as a replica decides it."""
@@ -36,38 +48,42 @@ class Bare:
             in_flight=threads,
         )
         card = find_card(model, here.card_dirs)
-        loaded = load(card, settle(card, options))
+        options = settle(card, options)
+        loaded = load(card, options)
         self.encoder: Model[EncoderInput, Embedding] = loaded.roles["encoder"]
-        self.decoder: Model[DecoderInput, DecoderOutput] = loaded.roles["decoder"]
-        for part in loaded.roles.values():
-            part.warm()
+        self.decoder: Decoder = loaded.roles["decoder"]
+        self.decoders: Mapping[str, Decoder] = {SERVED: self.decoder, **_in_one_graph(card, options, loaded.engine)}
+        self.encoder.warm()
+        for decoder in self.decoders.values():
+            decoder.warm()
 
     def embed(self, pixels: UInt8Array) -> Embedding:
         """Float16. Decoding on it is the whole forward pass each time (but see `read_only`)."""
         return self.encoder.predict([EncoderInput(pixels)])[0]
 
-    def click_ms(self, item: DecoderInput) -> float:
-        """Milliseconds of one forward pass of the decoder, with the prompt drawn in and the masks taken out."""
+    def click_ms(self, name: str, item: DecoderInput) -> float:
+        """Milliseconds of one forward pass of a decoder, with the prompt drawn in and the masks taken out."""
         begun = time.perf_counter()
-        self.decoder.predict([item])
+        self.decoders[name].predict([item])
         return (time.perf_counter() - begun) * 1000
 
-    def clicks_a_second(self, items: Sequence[DecoderInput], batch: int, seconds: float) -> float:
+    def clicks_a_second(self, name: str, items: Sequence[DecoderInput], batch: int, seconds: float) -> float:
         """Throughput of batches of this size for so long."""
         begun, done = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - begun) < seconds:
-            self.decoder.predict([items[(done + offset) % len(items)] for offset in range(batch)])
+            self.decoders[name].predict([items[(done + offset) % len(items)] for offset in range(batch)])
             done += batch
         return done / elapsed
 
-    def beside_a_second(self, items: Sequence[DecoderInput], seconds: float) -> float:
+    def beside_a_second(self, name: str, items: Sequence[DecoderInput], seconds: float) -> float:
         """Throughput of as many threads as the network may have, each with passes of its own, for so long."""
+        decoder = self.decoders[name]
         until = time.perf_counter() + seconds
 
         def passes(first: int) -> int:
             done = 0
             while time.perf_counter() < until:
-                self.decoder.predict([items[(first + done) % len(items)]])
+                decoder.predict([items[(first + done) % len(items)]])
                 done += 1
             return done
 
@@ -75,6 +91,20 @@ class Bare:
         with ThreadPoolExecutor(self.threads) as pool:
             done = sum(pool.map(passes, range(self.threads)))
         return done / (time.perf_counter() - begun)
+
+
+def _in_one_graph(card: Card, options: LoadOptions, engine: str) -> dict[str, Decoder]:
+    """The decoder of exported graphs without its cut; nothing for a card that has no such graph."""
+    if engine != OpenVinoEngine.name or "decoder" not in card.extras:
+        return {}
+    chosen = OpenVinoOptions(
+        parse_precision(options.precision),
+        options.threads,
+        cache_dir=options.cache_dir,
+        in_flight=options.in_flight,
+    )
+    path = locate(card.name, str(card.extras["decoder"]), options.weights_dir)
+    return {WHOLE: StreetDecoder(from_ir(path, chosen), card.preprocess)}
 
 
 def read_only(embedding: Embedding) -> Embedding:

@@ -13,7 +13,7 @@ import httpx
 import uvloop
 
 from load_tests.client import Target, connected, load, posts
-from load_tests.promptable.bare import Bare, drawn, item, place, read_only, wire
+from load_tests.promptable.bare import SERVED, Bare, drawn, item, place, read_only, wire
 
 CALLERS = 8
 BATCHES = (1, 2, 4, 8)
@@ -24,27 +24,40 @@ UNCOUNTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Medians in milliseconds: of the bare forward pass, of a click over HTTP, of the difference within each turn; and
-    of the stages that the server tells of."""
+    """Medians in milliseconds: of the bare forward pass of each decoder, of a click over HTTP, of the difference to the
+    faster decoder within each turn; and of the stages that the server tells of."""
 
-    bare_ms: float
+    bare: dict[str, float]
     http_ms: float
     added_ms: float
     stages: dict[str, float]
 
+    @property
+    def fastest(self) -> str:
+        """The decoder that is judged by."""
+        return min(self.bare, key=self.bare.__getitem__)
+
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Clicks a second: of the bare decoder at its best batch size, and over HTTP; `ratio` is the median over turns.
-    `kept`: of the bare decoder on embeddings whose half of the work it keeps, as a replica does. `beside`: the same,
-    called by several threads at once. No ratio is taken of either."""
+    """Clicks a second: of each bare decoder at its best batch size, computing all of each click, and over HTTP; `ratio`
+    is the median over turns, to the `fastest` of them.
 
-    bare: float
-    best_batch: int
+    No ratio is taken of the rest. `kept`: of the served decoder with the embeddings' half of the work kept, as in a
+    replica; `beside` and `kept_beside`: of several threads at once, all of each click computed or that half kept."""
+
+    bare: dict[str, float]
+    batches: dict[str, int]
     http: float
     ratio: float
-    kept: float
     beside: float
+    kept: float
+    kept_beside: float
+
+    @property
+    def fastest(self) -> str:
+        """The decoder that is judged by."""
+        return max(self.bare, key=self.bare.__getitem__)
 
 
 def stored(client: httpx.Client, images: int) -> list[str]:
@@ -61,10 +74,10 @@ def latency(client: httpx.Client, bare: Bare, turns: int) -> Latency:
     embeddings = [bare.embed(drawn(seed)[0]) for seed in range(IMAGES)]
     target = _clicks(client, ids, turns + UNCOUNTED)
 
-    async def taken() -> list[tuple[float, float]]:
+    async def taken() -> list[tuple[dict[str, float], float]]:
         connection, pairs = await connected(target), []
         for turn, request in enumerate(target.requests):
-            alone = bare.click_ms(item(embeddings[turn % IMAGES], *place(turn)))
+            alone = {name: bare.click_ms(name, item(embeddings[turn % IMAGES], *place(turn))) for name in bare.decoders}
             begun = time.perf_counter()
             answer = await connection.ask(request)
             pairs.append((alone, (time.perf_counter() - begun) * 1000))
@@ -75,28 +88,37 @@ def latency(client: httpx.Client, bare: Bare, turns: int) -> Latency:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         pairs = runner.run(taken())
-    bare_ms, http_ms = (statistics.median(values) for values in zip(*pairs, strict=True))
-    added_ms = statistics.median(there - here for here, there in pairs)
-    return Latency(bare_ms, http_ms, added_ms, _stages(client, ids))
+    medians = {name: statistics.median(alone[name] for alone, _ in pairs) for name in bare.decoders}
+    http_ms = statistics.median(there for _, there in pairs)
+    added_ms = statistics.median(there - min(alone.values()) for alone, there in pairs)
+    return Latency(medians, http_ms, added_ms, _stages(client, ids))
 
 
 def throughput(client: httpx.Client, bare: Bare, turns: int, seconds: float) -> Throughput:
-    """Windows of the bare decoder and windows of eight callers, in turns."""
+    """Windows of each bare decoder and windows of eight callers, in turns."""
     target = _clicks(client, stored(client, IMAGES), 64)
     embeddings = [bare.embed(drawn(seed)[0]) for seed in range(IMAGES)]
     cached = [read_only(embedding) for embedding in embeddings]
     items, kept = ([item(of[turn % IMAGES], *place(turn)) for turn in range(64)] for of in (embeddings, cached))
-    best = max(BATCHES, key=lambda batch: bare.clicks_a_second(items, batch, seconds / 2))
-    here, there = [], []
+    best = {
+        name: max(BATCHES, key=lambda batch: bare.clicks_a_second(name, items, batch, seconds / 4))
+        for name in bare.decoders
+    }
+    here: dict[str, list[float]] = {name: [] for name in best}
+    there = []
     for _ in range(turns):
-        here.append(bare.clicks_a_second(items, best, seconds))
+        for name, batch in best.items():
+            here[name].append(bare.clicks_a_second(name, items, batch, seconds))
         window = load(target, CALLERS, seconds)
         if window.errors:
             raise RuntimeError(f"clicks failed: {dict(window.errors)}")
         there.append(window.per_second)
-    ratio = statistics.median(served / alone for alone, served in zip(here, there, strict=True))
-    both = bare.clicks_a_second(kept, best, seconds), bare.beside_a_second(kept, seconds)
-    return Throughput(statistics.median(here), best, statistics.median(there), ratio, *both)
+    medians = {name: statistics.median(values) for name, values in here.items()}
+    fastest = max(medians, key=medians.__getitem__)
+    ratio = statistics.median(served / alone for alone, served in zip(here[fastest], there, strict=True))
+    beside = bare.beside_a_second(fastest, items, seconds)
+    of_kept = bare.clicks_a_second(SERVED, kept, best[SERVED], seconds), bare.beside_a_second(SERVED, kept, seconds)
+    return Throughput(medians, best, statistics.median(there), ratio, beside, *of_kept)
 
 
 def _clicks(client: httpx.Client, ids: list[str], count: int) -> Target:
