@@ -25,6 +25,7 @@ from shared.errors import ModelNotFound, ModelUnavailable, SegServeError
 from shared.protocols import DenseService, PromptableService
 from shared.serving.remote import call, stream
 from shared.serving.statuses import statuses
+from shared.serving.straight import Lines, Straight
 from shared.types import DenseTask, Task
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,11 @@ class DenseOverHandle:
 
 class PromptableOverHandle:
     """`PromptableService` of another process: an image's calls go to the replica that its id hashes to, whose memory
-    has its embedding."""
+    has its embedding. Clicks, which are small and many, go straight to it once it is known."""
 
-    def __init__(self, handle: DeploymentHandle[Any], info: ModelInfo) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], info: ModelInfo, lines: Lines) -> None:
         self._handle, self._info = handle, info
+        self._clicks = Straight(handle, "segment", "introduced", lines)
 
     def describe(self) -> ModelInfo:
         """What it said of itself when it was last asked."""
@@ -69,9 +71,12 @@ class PromptableOverHandle:
 
     async def segment(self, request: PromptCall) -> Answer:
         """Raises `shared.errors` only."""
-        answer: Answer = await call(
-            self._handle, "segment", request, deadline=request.caller.deadline, key=request.image_id
-        )
+        deadline, key = request.caller.deadline, request.image_id
+        answer: Answer
+        if request.image is None and request.options.effect.background_image is None:
+            answer = await self._clicks.call(request, deadline=deadline, key=key)
+        else:
+            answer = await call(self._handle, "segment", request, deadline=deadline, key=key)
         return answer
 
     async def everything(self, request: EverythingCall) -> AsyncGenerator[StreamEvent | Answer, None]:
@@ -112,6 +117,7 @@ class ServeDirectory:
         self._required = required
         self._applications: dict[str, _Application] = {}
         self._handles: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+        self._lines = Lines()
         self._unread = False
         """Whether Serve still reads an application, and nobody knows what it will serve."""
         self.looked = asyncio.Event()
@@ -168,7 +174,7 @@ class ServeDirectory:
             logger.info("application %s serves %s@%s for %s", name, info.name, info.version, ", ".join(info.tasks))
         application.info, application.described = info, overview
         if deployment == PROMPTABLE_DEPLOYMENT:
-            application.promptable = PromptableOverHandle(handle, info)
+            application.promptable = PromptableOverHandle(handle, info, self._lines)
         else:
             application.dense = DenseOverHandle(handle, info)
 

@@ -25,6 +25,7 @@ from shared.serving.args import ServiceArgs
 from shared.serving.assembly import load_card
 from shared.serving.remote import Superseded, call
 from shared.serving.replica import DEPLOYMENT_OPTIONS, ModelReplica, refusal_as_item, refusal_as_value
+from shared.serving.straight import Introduced, Introduction
 from shared.store.opening import open_stores
 from shared.telemetry import logs
 from shared.types import Embedding
@@ -93,10 +94,15 @@ class DecoderReplica(ModelReplica):
             ThreadPoolExecutor(args.codec_threads, "codec"),
         )
         self._everything = EverythingPipeline(self._pipeline)
+        self._introduction = Introduction("segment", self.segment)
 
     async def segment(self, request: PromptCall) -> Answer | SegServeError:
         """An encoded answer, or the refusal."""
         return await refusal_as_value(request.caller.request_id, self._pipeline.segment(request))
+
+    async def introduced(self, request: PromptCall) -> Introduced | SegServeError:
+        """`segment`, and where the next call on this image may come straight to."""
+        return await self._introduction.answer(request)
 
     async def everything(self, request: EverythingCall) -> AsyncIterator[StreamEvent | Answer | SegServeError]:
         """Events and the encoded answer, or the refusal."""

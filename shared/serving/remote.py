@@ -105,7 +105,7 @@ async def _items(
     ended = False
     try:
         while True:
-            async with _limit(deadline):
+            async with limit(deadline):
                 try:
                     item = await anext(response)
                 except StopAsyncIteration:
@@ -118,7 +118,7 @@ async def _items(
 
 
 @asynccontextmanager
-async def _limit(deadline: float) -> AsyncIterator[None]:
+async def limit(deadline: float) -> AsyncIterator[None]:
     """Waits for a replica until `deadline`: `DeadlineExceeded` after it, and a stop from the replica's own side is
     told from one of ours."""
     try:
@@ -163,7 +163,7 @@ async def _once(
     response: Any = _sent(handle, method, arguments, key, stream=False)
     ended = False
     try:
-        async with _limit(deadline):
+        async with limit(deadline):
             answer = await response
             ended = True
             return answer
