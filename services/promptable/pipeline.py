@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from services.promptable.answers import (
+    CANDIDATES,
     WHOLE_FORMATS,
     Encoded,
     check_format,
@@ -42,6 +43,8 @@ from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, T
 TASK = "promptable"
 SMALL_PIXELS = 2**18
 """The masks of one click on an image of at most so many pixels are encoded at once, in under a millisecond."""
+HELD_PIXELS = 2**27
+"""Pixels of masks that one request has in work at once, a byte each, unless a single batch of its prompts has more."""
 Result = TypeVar("Result")
 
 
@@ -215,12 +218,14 @@ class PromptablePipeline:
     async def each(
         self, items: Sequence[DecoderInput], work: Callable[[int, DecoderInput], Awaitable[Result]]
     ) -> list[Result]:
-        """The results of all items, in order. So many are in work at once that the next batch is there when one ends,
-        and that the queue is never full of one request. The first error ends the rest and is raised."""
+        """The results of all items, in order. So many are in work at once that the next batch is there when one ends
+        (on a large image one batch alone), and that the queue is never full of one request. The first error ends the
+        rest and is raised."""
         if len(items) == 1:
             return [await work(0, items[0])]
         caps = self._batcher.caps
-        places = asyncio.Semaphore(max(1, min((self._batcher.slots + 1) * caps.max_batch, caps.max_queue)))
+        room = max(caps.max_batch, HELD_PIXELS // (CANDIDATES * math.prod(items[0].embedding.size)))
+        places = asyncio.Semaphore(max(1, min((self._batcher.slots + 1) * caps.max_batch, caps.max_queue, room)))
 
         async def placed(index: int, item: DecoderInput) -> Result:
             async with places:

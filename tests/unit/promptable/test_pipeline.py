@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.promptable import pipeline
 from shared.calls import Caller, PromptCall
 from shared.errors import (
     DeadlineExceeded,
@@ -22,7 +23,7 @@ from shared.imaging.rle import decode as decode_rle
 from shared.store.images import Resolution, Unreachable
 from shared.store.images_memory import MemoryImageStore
 from shared.store.keys import image_id
-from shared.types import Prompt
+from shared.types import DecoderInput, Embedding, Prompt
 from tests.unit.promptable.conftest import Service, click
 from tests.unit.promptable.intensity import png, stripes
 
@@ -234,6 +235,28 @@ async def test_the_queue_is_never_full_of_one_request(service: Service) -> None:
     assert service.pipeline._batcher.caps.max_queue == 8
     body = await service.ask(IMAGE, *[click(1, 1)] * 50)
     assert len(body["results"]) == 50
+
+
+@pytest.mark.parametrize(("held", "at_once"), [(2**40, 8), (0, 4)])
+async def test_on_a_large_image_one_batch_of_masks_is_there_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch, held: int, at_once: int
+) -> None:
+    monkeypatch.setattr(pipeline, "HELD_PIXELS", held)
+    assert service.pipeline._batcher.caps.max_batch == 4
+    embedding = Embedding((1000, 1000), ())
+    items = [DecoderInput(embedding, click(1, 1)) for _ in range(20)]
+    there = most = 0
+
+    async def work(index: int, _: DecoderInput) -> int:
+        nonlocal there, most
+        there += 1
+        most = max(most, there)
+        await asyncio.sleep(0)
+        there -= 1
+        return index
+
+    assert await service.pipeline.each(items, work) == list(range(20))
+    assert most == at_once
 
 
 async def test_stages_are_timed(service: Service) -> None:
