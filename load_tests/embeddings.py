@@ -103,10 +103,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take each so many-th image")
     parser.add_argument("--no-table", action="store_true", help="only the cost: needs no torch")
     chosen = parser.parse_args()
-    bare, console = Bare(chosen.model, 2, 8), Console()
+    bare, console = Bare(chosen.model, 2, 8), Console(soft_wrap=True)
     if not chosen.no_table:
         console.print(sizes(bare, chosen.model))
     ious = cost(bare, chosen.images, chosen.every)
+    if not ious:
+        parser.error(f"no mask to compare: no image in {chosen.images}?")
     share = sum(value < 0.95 for value in ious) / len(ious)
     console.print(
         f"{chosen.model}, int8 against fp16, {len(ious)} clicks: mean mask IoU {statistics.mean(ious):.4f}, "

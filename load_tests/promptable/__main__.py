@@ -84,7 +84,7 @@ def clicks(checks: Checks, url: str, layout: str, bare: Bare, quick: bool) -> No
     headers = {"X-API-Key": KEYS[0]}
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         alone = latency(client, bare, 60 if quick else 200)
-        many = throughput(client, bare, 3 if quick else 8, 2.0 if quick else 4.0)
+        many = throughput(client, bare, 3 if quick else 8, 2.0 if quick else 3.0)
     limit = ADDED_MS[layout]
     stages = ", ".join(f"{name} {value:.1f}" for name, value in alone.stages.items())
     bare_ms = alone.bare[alone.fastest]

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from shared.serving.line import SOCKET
 from tests.e2e.scrape import at_rest, samples, total
 from tests.integration.trivial.platform import (
     HERE,
@@ -289,6 +290,24 @@ def test_an_image_that_kills_its_replica_is_refused_after_one_more_try(platform:
 def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(steady: Platform) -> None:
     assert len(pids(steady, "mean", "Decoder")) == 2
     assert tiers_of_clicks(steady) == ONE_DECODER_EACH
+
+
+def test_clicks_on_a_known_image_go_straight_to_its_decoder(steady: Platform) -> None:
+    answer = httpx.post(steady.url + "/v1/images", files={"image": grey(120, new_side())}, data={"embed": "mean"})
+    image_id = answer.raise_for_status().json()["image_id"]
+    click = {"image_id": image_id, "prompts": [{"points": [[1, 1]], "labels": [1]}]}
+    answers = [httpx.post(steady.url + "/v1/promptable", json=click, timeout=60).json() for _ in range(4)]
+    assert [each["embedding"] for each in answers] == ["memory"] * 4
+    assert all(each["results"] == answers[0]["results"] for each in answers)
+    ends = [
+        each.laddr
+        for decoder in replicas(steady, "mean", "Decoder")
+        for each in decoder.net_connections("unix")
+        if str(each.laddr).endswith(SOCKET)
+    ]
+    assert len(ends) > len(set(ends)), "a line is open besides the socket that listens"
+    wrong = {**click, "prompts": [{"points": [[9999, 1]], "labels": [1]}]}
+    assert httpx.post(steady.url + "/v1/promptable", json=wrong, timeout=60).status_code == 422
 
 
 def test_another_decoder_answers_for_the_images_of_one_that_was_killed(steady: Platform) -> None:
