@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from shared.errors import Malformed
 from shared.imaging.formats import FIELD, open_image
-from shared.imaging.jpeg import has_more_scans, read_plain
+from shared.imaging.jpeg import PLAIN_CHANNELS, PlainJpeg, has_more_scans, read_plain
 from shared.imaging.orientation import upright
 from shared.imaging.probe import ImageHeader, probe
 from shared.imaging.profile import cmyk_to_srgb, to_srgb
@@ -55,13 +55,20 @@ def _corrupt(header: ImageHeader) -> Malformed:
 
 
 def _decode(data: bytes, header: ImageHeader) -> UInt8Array:
-    image = open_image(data, header.format)
-    if header.format == "jpeg":
-        _check_scans(image, data, header)
-    if _is_for_opencv(image, data, header):
-        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    plain = read_plain(data) if header.format == "jpeg" else None
+    if plain is not None and plain.channels in PLAIN_CHANNELS and not plain.profiled:
+        if plain.progressive:
+            _check_scans(data, plain.scans_at + 2, header)
+        stored = _by_opencv(data)
         if stored is not None:
-            return upright(_in_srgb(np.asarray(stored, dtype=np.uint8), image), header.orientation)
+            return upright(stored, header.orientation)
+    image = open_image(data, header.format)
+    if header.format == "jpeg" and image.info.get("progressive") and isinstance(image.fp, BytesIO):
+        _check_scans(data, image.fp.tell(), header)
+    if _is_for_opencv(image, plain, header):
+        stored = _by_opencv(data)
+        if stored is not None:
+            return upright(_in_srgb(stored, image), header.orientation)
     # Pillow turns a TIFF upright while it loads it, and would also obey its XMP, which the header did not.
     image.info.pop("xmp", None)
     image.load()
@@ -74,21 +81,24 @@ def _in_srgb(pixels: UInt8Array, image: ImageFile.ImageFile) -> UInt8Array:
     return to_srgb(pixels, profile, grey=image.mode in _GREY_MODES) if profile else pixels
 
 
-def _is_for_opencv(image: ImageFile.ImageFile, data: bytes, header: ImageHeader) -> bool:
+def _by_opencv(data: bytes) -> UInt8Array | None:
+    """Pixels as they are stored, None where OpenCV cannot tell."""
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if stored is None else np.asarray(stored, dtype=np.uint8)
+
+
+def _is_for_opencv(image: ImageFile.ImageFile, plain: PlainJpeg | None, header: ImageHeader) -> bool:
     """What OpenCV decodes to the same pixels as Pillow, faster: ordinary grey and colour JPEG (up to twice), and
     run-length coded bitmaps, which Pillow unpacks in Python. (simplejpeg gives these pixels too, some 5 % faster.)"""
     if header.format == "bmp":
         return image.info.get("compression") in _RLE_BMP
-    if header.format != "jpeg":
-        return False
-    plain = read_plain(data)
-    return plain is not None and plain.channels in (1, 3) and (plain.width, plain.height) == image.size
+    return plain is not None and plain.channels in PLAIN_CHANNELS and (plain.width, plain.height) == image.size
 
 
-def _check_scans(image: ImageFile.ImageFile, data: bytes, header: ImageHeader) -> None:
-    """Refuse a JPEG of so many scans that decoding it would take minutes."""
-    fp = image.fp
-    if image.info.get("progressive") and isinstance(fp, BytesIO) and has_more_scans(data, fp.tell(), MAX_SCANS - 1):
+def _check_scans(data: bytes, start: int, header: ImageHeader) -> None:
+    """Refuse a progressive JPEG, whose first scan begins before `start`, of so many scans that decoding it would take
+    minutes."""
+    if has_more_scans(data, start, MAX_SCANS - 1):
         reason = f"This progressive JPEG has more than {MAX_SCANS} scans."
         raise Malformed.of(FIELD, f"{header.width}x{header.height}", MAX_SCANS, reason)
 
