@@ -14,7 +14,7 @@ from services.gateway.backends import ModelDirectory
 from services.gateway.context import Gateway, MetricsPage
 from services.gateway.errors import ErrorAnswers
 from services.gateway.limits import Permits
-from services.gateway.middleware import AccessMetrics, Arrivals, CallerWatch, ErrorBoundary
+from services.gateway.middleware import AccessMetrics, Arrivals, CallerWatch, ErrorBoundary, InFlight
 from services.gateway.routes import (
     everything,
     health,
@@ -26,6 +26,7 @@ from services.gateway.routes import (
     stored_images,
     stream,
 )
+from services.gateway.routes.plain import direct
 from shared.errors import SegServeError
 from shared.protocols import Sink
 from shared.settings import Settings
@@ -33,6 +34,9 @@ from shared.store.images import ImageStore
 
 DESCRIPTION = """Image segmentation over HTTP. Coordinates are pixels of the upright image (after EXIF), the origin at
 the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-open. Every answer has `X-Request-ID`."""
+
+MODULES = (promptable, semantic, instance, panoptic, everything, stream, stored_images, models, health)
+"""Looked through in this order, twice a request (Serve does it too): clicks, the most frequent, come first."""
 
 
 def create_app(
@@ -48,7 +52,7 @@ def create_app(
         redirect_slashes=False,
         middleware=[
             Middleware(Arrivals, timeout_s=settings.request_timeout_s),
-            Middleware(AccessMetrics, sink=sink),
+            Middleware(AccessMetrics, sink=sink, in_flight=InFlight(sink)),
             Middleware(ErrorBoundary, answers=errors),
             Middleware(CallerWatch, sink=sink),
         ],
@@ -66,8 +70,8 @@ def create_app(
         errors=errors,
     )
 
-    # Looked through in this order, twice a request (Serve does it too): clicks, the most frequent, come first.
-    for module in (promptable, semantic, instance, panoptic, everything, stream, stored_images, models, health):
+    for module in MODULES:
         app.include_router(module.router)
     documentation.complete(app)
+    direct(app, [route for module in MODULES for route in module.router.routes])
     return app

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.errors import body
 from services.gateway.replay import Replay
 from shared.errors import NotFound
-from shared.serving.ingress import answers_http
+from shared.serving.ingress import Place, place
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 REQUEST_ID_HEADER = b"x-request-id"
@@ -31,32 +31,37 @@ STEERING_HEADERS = frozenset(
     )
 )
 """Serve takes these from any caller: another replica, another timeout, work that goes on when its caller has left."""
+DROPPED = STEERING_HEADERS | {REQUEST_ID_HEADER}
+UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
+"""To Serve in a gateway's replica: do not listen for the caller's leaving, for which it would run two more tasks a
+request. The gateway does (`middleware.CallerWatch`)."""
 
 
 class Doorway:
     """Gives each request one well-formed id, which Serve and the gateway then use and the answer carries once. Nothing
-    passes where `is_open` says no: Serve would send any path to a model's replica."""
+    passes where `where` says closed: Serve would send any path to a model's replica."""
 
-    def __init__(self, app: ASGIApp, is_open: Callable[[], bool] = answers_http) -> None:
+    def __init__(self, app: ASGIApp, where: Callable[[], Place] = place) -> None:
         self.app = app
-        self._is_open = is_open
-        self._opened = False
+        self._where = where
+        self._place: Place = "closed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The replica's object is there once the first request is, not yet when its port is opened.
-        self._opened = self._opened or self._is_open()
+        if self._place == "closed":
+            self._place = self._where()
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if not self._opened:
+        if self._place == "closed":
             await _refuse(scope, receive, send)
             return
         asked = [value for name, value in scope["headers"] if name == REQUEST_ID_HEADER]
         valid = len(asked) == 1 and REQUEST_ID.fullmatch(asked[0])
         identifier = asked[0] if valid else uuid.uuid4().hex.encode()
-        dropped = STEERING_HEADERS | {REQUEST_ID_HEADER}
-        kept = [(name, value) for name, value in scope["headers"] if name.replace(b"_", b"-") not in dropped]
-        scope = {**scope, "headers": [*kept, (REQUEST_ID_HEADER, identifier)]}
+        headers = [(name, value) for name, value in scope["headers"] if name.replace(b"_", b"-") not in DROPPED]
+        headers += [(REQUEST_ID_HEADER, identifier), *([UNWATCHED] if self._place == "gateway" else ())]
+        scope = {**scope, "headers": headers}
 
         async def send_once(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.accept"):

@@ -23,6 +23,8 @@ from shared.telemetry.logs import bound
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 PROBES = frozenset({"/metrics", "/healthz", "/readyz"})
 """Paths that are not counted: they would dilute the percentiles, and reading the page would change it."""
+LISTENS_AFTER_S = 0.1
+"""A caller who leaves earlier is noticed now: the work of most requests is over by then."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -51,13 +53,24 @@ class Arrivals:
             await self.app(scope, receive, send_with_id)
 
 
+class InFlight:
+    """How many requests are being worked on, whichever way through the application they take."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._count = sink, 0
+
+    def add(self, change: int) -> None:
+        """One more, or one less."""
+        self._count += change
+        self._sink.gauge("segserve_in_flight_requests", self._count)
+
+
 class AccessMetrics:
     """Counts each request by route, method and status, times it, and knows how many are being worked on; not probes."""
 
-    def __init__(self, app: ASGIApp, sink: Sink) -> None:
+    def __init__(self, app: ASGIApp, sink: Sink, in_flight: InFlight) -> None:
         self.app = app
-        self._sink = sink
-        self._in_flight = 0
+        self._sink, self._in_flight = sink, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
@@ -72,18 +85,14 @@ class AccessMetrics:
                 status = message["status"]
             await send(message)
 
-        self._count_in_flight(+1)
+        self._in_flight.add(+1)
         try:
             await self.app(scope, receive, send_and_note)
         finally:
-            self._count_in_flight(-1)
+            self._in_flight.add(-1)
             path, method = route(scope), scope["method"] if scope["method"] in METHODS else "OTHER"
             self._sink.count("segserve_requests_total", route=path, method=method, status=str(status))
             self._sink.observe("segserve_request_seconds", time.perf_counter() - begun, route=path)
-
-    def _count_in_flight(self, change: int) -> None:
-        self._in_flight += change
-        self._sink.gauge("segserve_in_flight_requests", self._in_flight)
 
 
 class ErrorBoundary:
@@ -118,7 +127,7 @@ class ErrorBoundary:
 class CallerWatch:
     """Cancels the work of a request whose caller has left or whose deadline has passed, and counts who left.
 
-    Once the body has been read, a task listens for the caller's leaving; until then, reading the body tells.
+    The work runs in the request's own task: a task of its own for each would cost as much as the rest of this file.
     """
 
     def __init__(self, app: ASGIApp, sink: Sink) -> None:
@@ -129,70 +138,101 @@ class CallerWatch:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        caller = _Caller(receive, send)
-        work = asyncio.ensure_future(self.app(scope, caller.receive, caller.send))
+        caller = _Caller(scope, receive, send)
         try:
-            await _over(scope, work, caller.gone)
-            if not work.done() and not caller.answered:
-                raise ClientGone() if caller.gone.done() else DeadlineExceeded()
-            await work
+            with caller:
+                await self.app(scope, caller.receive, caller.send)
         except (ClientGone, ClientDisconnect, asyncio.CancelledError):
             self._sink.count("segserve_client_gone_total", route=route(scope))
             raise
-        finally:
-            caller.close()
-            await stopped(work)
 
 
 class _Caller:
-    """One caller's two channels, watched: `gone` is done when it has left, `answered` once the answer is complete."""
+    """One caller's two channels, watched. Within `with`, the task is cancelled when the caller leaves or its deadline
+    passes, which a route may move meanwhile, unless the answer is complete; `with` then raises `ClientGone` or
+    `DeadlineExceeded`.
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.answered = False
-        self._receive = receive
-        self._send = send
+    Until the body has been read, reading it tells of the caller's leaving. Then a task listens for it, but only in a
+    request that has taken `LISTENS_AFTER_S`: most are answered before.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._gone: asyncio.Future[None] | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._why: ClientGone | DeadlineExceeded | None = None
+        self._has_body = self._is_late = self._answered = False
+
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_later(min(LISTENS_AFTER_S, max(0.0, self._remaining())), self._look)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._why is None or self._task is None:
+            return
+        ours = self._task.uncancel() == 0 and kind is asyncio.CancelledError
+        if ours or (kind is None and not self._answered):
+            raise self._why from None
 
     async def receive(self) -> Message:
-        if self._listener is not None:
-            await asyncio.shield(self.gone)
+        """As ASGI has it. After the body there is nothing but the caller's leaving."""
+        if self._has_body:
+            self._listen()
+            await asyncio.shield(self._leaving())
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._note_gone()
+            self._has_body = True
+            self._leaving().set_result(None)  # whoever reads hears it: nothing to cancel
         elif not message.get("more_body", False):
-            self._listener = asyncio.create_task(self._listen())
+            self._has_body = True
+            if self._is_late:
+                self._listen()
         return message
 
     async def send(self, message: Message) -> None:
+        """As ASGI has it."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.answered = True
+            self._answered = True
         await self._send(message)
 
-    def close(self) -> None:
-        if self._listener is not None:
-            self._listener.cancel()
-        self.gone.cancel()
+    def _look(self) -> None:
+        self._is_late = True
+        if self._has_body:
+            self._listen()
+        if (remaining := self._remaining()) > 0:
+            self._timer = self._loop.call_later(remaining, self._look)
+        else:
+            self._end(DeadlineExceeded())
 
-    async def _listen(self) -> None:
+    def _remaining(self) -> float:
+        came = arrival(self._scope)
+        return came.deadline + came.grace_s - time.time()
+
+    def _leaving(self) -> asyncio.Future[None]:
+        self._gone = self._gone or self._loop.create_future()
+        return self._gone
+
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = self._loop.create_task(self._hear())
+
+    async def _hear(self) -> None:
+        if self._leaving().done():
+            return
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._note_gone()
+        self._leaving().set_result(None)
+        self._end(ClientGone())
 
-    def _note_gone(self) -> None:
-        if not self.gone.done():
-            self.gone.set_result(None)
-
-
-async def _over(scope: Scope, work: asyncio.Future[None], gone: asyncio.Future[None]) -> None:
-    """Return when the work is done, its caller gone, or its deadline past, which a route may move meanwhile."""
-    while not work.done() and not gone.done():
-        came = arrival(scope)
-        remaining = came.deadline + came.grace_s - time.time()
-        if remaining <= 0:
-            return
-        await asyncio.wait({work, gone}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+    def _end(self, why: ClientGone | DeadlineExceeded) -> None:
+        if self._why is None and not self._answered and self._task is not None:
+            self._why = why
+            self._task.cancel()
 
 
 async def stopped(work: asyncio.Future[None]) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import as_response, of_status
 from shared.errors import DeadlineExceeded, GatewayUnavailable, SegServeError
+from shared.serving.ingress import Place, place
 from shared.settings import settings
 
 logger = logging.getLogger(__name__)
@@ -27,17 +29,34 @@ GRACE_S = 5.0
 
 
 class Replay:
-    """Keeps a request's body, up to the largest that the gateway takes, until its answer begins."""
+    """Keeps a request's body, up to the largest that the gateway takes, until its answer begins.
 
-    def __init__(self, app: ASGIApp, kept_bytes: int | None = None, within_s: float | None = None) -> None:
+    In the gateway's own replica there is nothing to repeat (HAProxy, before it, does) and the gateway keeps the
+    deadline: there Serve's words are replaced, and no more.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        kept_bytes: int | None = None,
+        within_s: float | None = None,
+        where: Callable[[], Place] = place,
+    ) -> None:
         here = settings()
         self.app = app
+        self._where = where
+        self._place: Place = "closed"
         self._kept_bytes = here.max_body_bytes if kept_bytes is None else kept_bytes
         self._within_s = here.request_timeout_s + GRACE_S if within_s is None else within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OWN_PATHS):
             await self.app(scope, receive, send)
+            return
+        if self._place == "closed":
+            self._place = self._where()
+        if self._place == "gateway":
+            await self._translated(scope, receive, send)
             return
         tape, answer = _Tape(receive, self._kept_bytes), _Answer(scope, send)
         try:
@@ -51,6 +70,12 @@ class Replay:
             if not answer.begun:
                 await answer.refuse(DeadlineExceeded())
         if not (answer.begun or tape.gone):
+            await answer.refuse(GatewayUnavailable())
+
+    async def _translated(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(scope, send)
+        await self.app(scope, receive, answer.send)
+        if not answer.begun:
             await answer.refuse(GatewayUnavailable())
 
 
@@ -96,7 +121,7 @@ class _Answer:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.begun = False
-        self.limit = asyncio.timeout(None)
+        self.limit: asyncio.Timeout | None = None
         """Runs until the answer begins: a stream goes on for as long as the gateway lets it."""
         self._scope, self._send = scope, send
         self._replaced = False
@@ -104,15 +129,19 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """What the application calls."""
         if message["type"] == "http.response.start":
-            headers = Headers(raw=message.get("headers", []))
-            if message["status"] >= 400 and headers.get("content-type", "").startswith("text/plain"):
-                self._replaced = True
-                await self.refuse(_ours(message["status"], headers.get("retry-after")))
-            if not self.limit.expired():
+            if message["status"] >= 400:
+                await self._replace(message)
+            if self.limit is not None and not self.limit.expired():
                 self.limit.reschedule(None)
         self.begun = True
         if not self._replaced:
             await self._send(message)
+
+    async def _replace(self, message: Message) -> None:
+        headers = Headers(raw=message.get("headers", []))
+        if headers.get("content-type", "").startswith("text/plain"):
+            self._replaced = True
+            await self.refuse(_ours(message["status"], headers.get("retry-after")))
 
     async def refuse(self, error: SegServeError) -> None:
         """Answer with an error of ours."""

@@ -4,6 +4,8 @@ what is written of each request: nothing.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
@@ -16,10 +18,14 @@ gateway's metrics count them, and failures are logged. The level is that of Serv
 Serve does not even make the line that nobody writes. The Serve YAML may say otherwise for a deployment."""
 
 
-def answers_http() -> bool:
-    """Whether requests may come in here: in a proxy, and in a replica whose class builds an HTTP application."""
+Place = Literal["proxy", "gateway", "closed"]
+
+
+def place() -> Place:
+    """What this process is to HTTP: one of Serve's proxies, a replica whose class builds an HTTP application, or a
+    replica that answers nothing. Known once the first request is there."""
     try:
         replica = serve.get_replica_context()
     except RayServeException:
-        return True
-    return hasattr(replica.servable_object, BUILDS_HTTP)
+        return "proxy"
+    return "gateway" if hasattr(replica.servable_object, BUILDS_HTTP) else "closed"

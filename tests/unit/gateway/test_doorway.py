@@ -22,7 +22,7 @@ async def seen(request: Request) -> JSONResponse:
 
 
 async def ask(headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
-    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: True)
+    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: "proxy")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return await client.get("/", headers=headers)
 
@@ -57,6 +57,13 @@ async def test_headers_that_steer_serve_do_not_pass() -> None:
     assert steering == {"x-request-id"}
 
 
+async def test_in_a_gateway_serve_is_told_not_to_watch_the_caller_whatever_the_caller_says() -> None:
+    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: "gateway")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/", headers={"X-Request-Disconnect-Disabled": "?0"})
+    assert [value for name, value in answer.json() if name == "x-request-disconnect-disabled"] == ["?1"]
+
+
 async def test_headers_that_steer_serve_do_not_pass_with_a_websocket() -> None:
     came: list[Scope] = []
     sent: list[Message] = []
@@ -73,7 +80,7 @@ async def test_headers_that_steer_serve_do_not_pass_with_a_websocket() -> None:
 
     steering = [(b"x-session-id", b"1"), (b"serve_multiplexed_model_id", b"m"), (b"x-request-timeout-seconds", b"1")]
     headers = [*steering, (b"x-request-id", b"a b"), (b"sec-websocket-protocol", b"segserve.v1")]
-    doorway = Doorway(inside, lambda: True)
+    doorway = Doorway(inside, lambda: "proxy")
     await doorway({"type": "websocket", "path": "/v1/promptable/stream", "headers": headers}, receive, send)
     passed = dict(came[0]["headers"])
     assert passed.keys() == {b"sec-websocket-protocol", b"x-request-id"}
@@ -87,7 +94,7 @@ async def test_a_port_that_is_no_door_answers_nothing() -> None:
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
         passed.append(scope["type"])
 
-    doorway = Doorway(inside, lambda: False)
+    doorway = Doorway(inside, lambda: "closed")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(doorway), base_url="http://test") as client:
         for path in ("/", "/segment", "/-/healthz"):
             answer = await client.post(path, content=b"x")

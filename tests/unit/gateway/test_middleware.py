@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.gateway.middleware import LISTENS_AFTER_S
 from shared.calls import DenseCall
 from shared.settings import Settings
 from tests.bad_input import PNG, SEMANTIC
@@ -119,3 +120,51 @@ async def test_no_task_outlives_its_request(gateway: Running) -> None:
     await Server(PNG).run(gateway.app)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_the_short_way_and_the_long_one_count_what_is_in_flight_together() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(call: DenseCall) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async with running(Brightness(info("threshold", "semantic"), hold)) as gateway:
+        request = asyncio.create_task(Server(PNG).run(gateway.app))
+        await begun.wait()
+        await gateway.client.get("/v1/models")
+        go_on.set()
+        await request
+        assert gateway.sink.values("segserve_in_flight_requests") == [1, 2, 1, 0]
+
+
+async def test_a_caller_who_leaves_is_noticed_only_by_work_that_takes_long_enough() -> None:
+    """No task listens for callers whose answer is there at once."""
+    tasks: list[int] = []
+
+    async def look(call: DenseCall) -> None:
+        tasks.append(len(asyncio.all_tasks()))
+        await asyncio.sleep(2 * LISTENS_AFTER_S)
+        tasks.append(len(asyncio.all_tasks()))
+
+    async with running(Brightness(info("threshold", "semantic"), look)) as gateway:
+        await Server(PNG).run(gateway.app)
+    assert tasks[1] == tasks[0] + 1
+
+
+async def test_a_deadline_that_passes_ends_the_work() -> None:
+    cancelled = asyncio.Event()
+
+    async def hang(call: DenseCall) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            cancelled.set()
+
+    async with running(
+        Brightness(info("threshold", "semantic"), hang), settings=Settings(request_timeout_s=0.2)
+    ) as gateway:
+        answer = await gateway.client.post(SEMANTIC, content=PNG, headers={"Content-Type": "image/png"})
+        assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+        assert cancelled.is_set()
+        assert gateway.sink.total("segserve_client_gone_total") == 0

@@ -157,3 +157,18 @@ async def test_a_caller_who_left_is_not_answered() -> None:
     scope: Scope = {"type": "http", "method": "POST", "path": "/v1/semantic", "headers": []}
     await Replay(behind, kept_bytes=9, within_s=60)(scope, left, send)
     assert (calls, sent) == (1, [])
+
+
+async def test_in_a_gateways_own_replica_serves_words_are_replaced_and_nothing_is_repeated() -> None:
+    async def ask_here(app: ASGIApp) -> httpx.Response:
+        door = Doorway(Replay(app, where=lambda: "gateway"), lambda: "gateway")
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
+            return await client.post("/v1/semantic", content=parts(), headers={"X-Request-ID": "mine"})
+
+    refused = await ask_here(Said(503, {b"retry-after": b"7"}))
+    assert (refused.status_code, refused.headers["retry-after"], refused.json()["request_id"]) == (503, "7", "mine")
+    behind = Gateways(deaths=1)
+    assert (await ask_here(behind)).json()["code"] == "gateway_unavailable"
+    assert len(behind.seen) == 1
+    passed = await ask_here(Gateways())
+    assert passed.content == b"one two three"
