@@ -79,6 +79,11 @@ class ServiceArgs(BaseModel):
         """Batches under way at once, decided."""
         return self.in_flight or (2 if self.device.startswith("cuda") else 1)
 
+    @property
+    def rides(self) -> bool:
+        """Whether decoding and encoding go with the pass, in its thread: each that overlaps others has but one."""
+        return 0 < self.threads <= self.slots
+
     def live(self, user_config: Mapping[str, Any] | None) -> UserConfig:
         """The deployment's `user_config`, checked. Raises `ValidationError` or `ValueError` naming the field."""
         config = UserConfig.model_validate(user_config or {})

@@ -21,6 +21,7 @@ from shared.protocols import DenseService, LoadedModels, Model, Sink
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.serving.batcher import Batcher
 from shared.serving.pulse import HEARTBEAT, Pulse
+from shared.serving.ride import COST, Ride, with_rides
 from shared.serving.slots import Slots
 from shared.settings import Settings
 from shared.types import DenseTask, Role, Task
@@ -98,18 +99,19 @@ def assemble_dense(args: ServiceArgs, settings: Settings, sink: Sink) -> DenseAs
     roles = [role for task in tasks for role in ROLES_OF_TASK[task]]
     loaded = load_card(args, roles, settings, sink)
     executor = ThreadPoolExecutor(args.codec_threads, "codec")
-    return DenseAssembly(loaded, dense_services(loaded, settings, sink, executor))
+    return DenseAssembly(loaded, dense_services(loaded, settings, sink, executor, args.rides))
 
 
 def dense_services(
-    loaded: LoadedCard, settings: Settings, sink: Sink, executor: Executor
+    loaded: LoadedCard, settings: Settings, sink: Sink, executor: Executor, rides: bool
 ) -> dict[DenseTask, DenseService]:
-    """A pipeline for each dense task that the loaded card serves; they share `executor` for decoding and encoding."""
+    """A pipeline for each dense task that the loaded card serves; they share `executor` for decoding and encoding,
+    unless that `rides` with the forward pass."""
     services: dict[DenseTask, DenseService] = {}
     for task in loaded.info.tasks:
         if task != "promptable":
             pipeline = named(PIPELINES[task])
-            services[task] = pipeline(loaded.info, loaded.batchers[task], settings, sink, executor)
+            services[task] = pipeline(loaded.info, loaded.batchers[task], settings, sink, executor, rides)
     return services
 
 
@@ -161,12 +163,12 @@ def _batcher(
 ) -> Batcher[Any, Any]:
     caps = UserConfig()
     return Batcher(
-        pulse.watched(model),
+        with_rides(pulse.watched(model)),
         max_batch=caps.max_batch,
         max_cost=caps.max_pixels,
         max_queue=caps.max_queue,
         max_wait_s=caps.max_wait_ms / 1000,
-        cost=lambda item: 1 if item is HEARTBEAT else model.cost(item),
+        cost=lambda item: COST if item is HEARTBEAT or isinstance(item, Ride) else model.cost(item),
         key=lambda item: item is HEARTBEAT,
         slots=slots,
         sink=sink,

@@ -21,6 +21,7 @@ from shared.protocols import Sink
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
 from shared.serving.effects import Named, effect_answer
+from shared.serving.ride import Ride
 from shared.settings import Settings
 from shared.telemetry.stages import Stages
 from shared.types import DenseInput, DenseTask, UInt8Array
@@ -41,13 +42,16 @@ class DensePipeline(ABC, Generic[Out]):
         settings: Settings,
         sink: Sink,
         executor: Executor,
+        rides: bool = False,
     ) -> None:
         self.info = info
         self.space: LabelSpace = label_space(info.label_space)
         self._batcher = batcher
+        self._riding: Batcher[Any, Any] = batcher  # takes rides as well, whose results are answers
         self._settings = settings
         self._sink = sink
         self._executor = executor
+        self._rides = rides
 
     def describe(self) -> ModelInfo:
         """What this service serves."""
@@ -59,12 +63,27 @@ class DensePipeline(ABC, Generic[Out]):
         if call.options.tta and not self.info.tta:
             raise InvalidOption.of("tta", True, False, f"{self.info.name} does not average over views")
         wanted = self._wanted(call.options)
+        if self._rides and self._batcher.caps.max_batch == 1:
+            return await self._in_one_pass(call, wanted, stages)
         with stages.stage("decode"):
             pixels = await self._off_loop(call.caller, lambda: self._decode(call.image))
         with stages.stage("predict"):
             output = await self._batcher.submit(self._item(pixels, call.options), call.caller.deadline)
         with stages.stage("encode"):
             answer = await self._off_loop(call.caller, lambda: self.encode(output, pixels, call, wanted))
+        return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
+
+    async def _in_one_pass(self, call: DenseCall, wanted: frozenset[int] | None, stages: Stages) -> Answer:
+        """The same, all of it in the thread of the forward pass (`shared.serving.ride`)."""
+        ride: Ride[DenseInput, Out, Answer] = Ride(
+            lambda: self._item(self._decode(call.image), call.options),
+            lambda item, output: self.encode(output, item.pixels, call, wanted),
+        )
+        begun = time.perf_counter()
+        answer: Answer = await self._riding.submit(ride, call.caller.deadline)
+        stages.add("decode", ride.prepared_s)
+        stages.add("predict", time.perf_counter() - begun - ride.prepared_s - ride.finished_s)
+        stages.add("encode", ride.finished_s)
         return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
 
     @abstractmethod

@@ -35,7 +35,7 @@ def assemble_whole(args: ServiceArgs, settings: Settings, sink: Sink, stores: St
     roles = [role for task in args.tasks for role in ROLES_OF_TASK[task]]
     loaded = load_card(args, roles, settings, sink)
     executor = ThreadPoolExecutor(args.codec_threads, "codec")
-    dense = dense_services(loaded, settings, sink, executor)
+    dense = dense_services(loaded, settings, sink, executor, args.rides)
     if "promptable" not in args.tasks:
         return WholeModel(loaded, dense, None)
     encoder = named(ENCODER)(loaded.card, loaded.batchers["encoder"], settings, sink, executor)

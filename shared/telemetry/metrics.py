@@ -73,7 +73,7 @@ _GATEWAY = (
 _BATCHER = (
     _histogram("segserve_batch_size", "Items in one forward pass.", "model", "role", buckets=BATCH_SIZES),
     _counter("segserve_batch_items", "Items through forward passes.", "model", "role"),
-    _histogram("segserve_batch_seconds", "One forward pass, with pre- and postprocessing.", "model", "role"),
+    _histogram("segserve_batch_seconds", "One forward pass, with what goes with it.", "model", "role"),
     _counter("segserve_batch_busy_seconds", "Time in forward passes: its rate is slots in use.", "model", "role"),
     _histogram("segserve_queue_seconds", "An item's wait for its batch to start.", "model", "role"),
     _gauge("segserve_queue_depth", "Items that wait for a batch.", "model", "role"),
