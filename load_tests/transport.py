@@ -36,7 +36,7 @@ SMALL = {"num_cpus": 0.1}
 
 def applications(fused: bool) -> list[dict[str, Any]]:
     """The null model behind a gateway of its own, or with it in one replica."""
-    model = {"name": "null", "args": {"model": "null", "engine": "torch", "tasks": ["semantic"]}}
+    model = {"name": "null", "args": {"model": "null", "engine": "torch", "tasks": ["semantic"], "threads": 1}}
     if fused:
         deployment = {"name": "Fused", "ray_actor_options": SMALL, "user_config": {"max_batch": 8}}
         return [
