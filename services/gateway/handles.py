@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -25,7 +25,7 @@ from shared.errors import ModelNotFound, ModelUnavailable, SegServeError
 from shared.protocols import DenseService, PromptableService
 from shared.serving.remote import call, stream
 from shared.serving.statuses import statuses
-from shared.serving.straight import Lines, Straight
+from shared.serving.straight import Lines, Spread, Straight
 from shared.types import DenseTask, Task
 
 logger = logging.getLogger(__name__)
@@ -41,11 +41,18 @@ PROMPTABLE_DEPLOYMENT = "Decoder"
 """Deployment names by which an application is known to serve a model, and where its calls go."""
 
 
-class DenseOverHandle:
-    """`DenseService` of another process."""
+LINE_BYTES = 2**20
+"""An image of more bytes goes by the handle: Serve's part of a call is small beside it."""
 
-    def __init__(self, handle: DeploymentHandle[Any], info: ModelInfo) -> None:
+
+class DenseOverHandle:
+    """`DenseService` of another process, of which `replicas` says how many run."""
+
+    def __init__(
+        self, handle: DeploymentHandle[Any], info: ModelInfo, lines: Lines, replicas: Callable[[], int]
+    ) -> None:
         self._handle, self._info = handle, info
+        self._spread = Spread(handle, "segment", "introduced", lines, replicas)
 
     def describe(self) -> ModelInfo:
         """What it said of itself when it was last asked."""
@@ -53,7 +60,12 @@ class DenseOverHandle:
 
     async def segment(self, request: DenseCall) -> Answer:
         """Raises `shared.errors` only."""
-        answer: Answer = await call(self._handle, "segment", request, deadline=request.caller.deadline)
+        deadline, behind = request.caller.deadline, request.options.effect.background_image
+        answer: Answer
+        if len(request.image) + len(behind or b"") <= LINE_BYTES:
+            answer = await self._spread.call(request, deadline=deadline)
+        else:
+            answer = await call(self._handle, "segment", request, deadline=deadline)
         return answer
 
 
@@ -176,7 +188,7 @@ class ServeDirectory:
         if deployment == PROMPTABLE_DEPLOYMENT:
             application.promptable = PromptableOverHandle(handle, info, self._lines)
         else:
-            application.dense = DenseOverHandle(handle, info)
+            application.dense = DenseOverHandle(handle, info, self._lines, lambda: _replicas(application.status))
 
     def models(self) -> Sequence[ModelInfo]:
         """Every model that has said what it serves."""

@@ -89,6 +89,11 @@ class Line(_End):
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self.lost = False
 
+    @property
+    def under_way(self) -> int:
+        """Calls that have no answer yet."""
+        return len(self._waiting)
+
     @classmethod
     async def opened(cls, address: Address) -> Line:
         """Raises `OSError` where nobody listens."""

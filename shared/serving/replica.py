@@ -22,6 +22,7 @@ from shared.serving.assembly import LoadedCard, assemble_dense
 from shared.serving.ingress import NO_ACCESS_LOG
 from shared.serving.leftovers import give_back
 from shared.serving.sink import RaySink
+from shared.serving.straight import Introduced, Introduction
 from shared.settings import settings
 from shared.telemetry import logs
 from shared.types import DenseTask
@@ -119,10 +120,15 @@ class DenseReplica(ModelReplica):
         super().__init__(args)
         assembly = assemble_dense(args, self.settings, self.sink)
         self.loaded, self._service = assembly.loaded, LiveDense(self, assembly.services)
+        self._introduction = Introduction("segment", self.segment)
 
     async def segment(self, call: DenseCall) -> Answer | SegServeError:
         """An encoded answer, or the refusal."""
         return await refusal_as_value(call.caller.request_id, self._service.segment(call))
+
+    async def introduced(self, call: DenseCall) -> Introduced | SegServeError:
+        """`segment`, and where the next calls may come straight to."""
+        return await self._introduction.answer(call)
 
 
 class LiveDense:
