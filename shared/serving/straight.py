@@ -1,5 +1,5 @@
-"""Calls that leave Serve's way once the replicas are known: Serve's own part of a click costs as much CPU as half of its
-decoding.
+"""Calls that leave Serve's way once the replicas are known: Serve's own part of a click costs as much CPU as half of
+its decoding.
 
 The first call goes by the handle, so the router decides which replica has it; that replica says where its line ends,
 and calls take the line for a while: those on one key (`Straight`), or, once there is a line to every replica, all

@@ -46,8 +46,9 @@ class Replica:
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where sockets lie: not below pytest's own folder, whose path is too long for one."""
+    tmp_path_factory.getbasetemp()  # made once, before another folder is the temporary one
     short = Path(tempfile.mkdtemp())
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     yield short

@@ -13,7 +13,7 @@ from shared.errors import DeadlineExceeded, InternalError, InvalidOption, SegSer
 from shared.serving import straight
 from shared.serving.line import Address, Line, LineServer
 from shared.serving.remote import Superseded
-from shared.serving.straight import Introduced, Lines, Straight
+from shared.serving.straight import Introduced, Lines, Spread, Straight
 from tests.unit.serving.test_remote import Handle
 
 NODE = "here"
@@ -178,3 +178,62 @@ async def test_a_line_that_is_lost_is_opened_anew(opened: list[LineServer], made
     assert second is not None
     assert await second.call("segment", 1) == "by line"
     assert len(made) == 2
+
+
+def spread(*by_handle: object, replicas: int = 1, node: str = NODE) -> tuple[Spread, Handle]:
+    handle = Handle(*by_handle)
+    stand_in: Any = handle
+    return Spread(stand_in, "segment", "introduced", Lines(node), lambda: replicas), handle
+
+
+async def passed(calls: Spread) -> Any:
+    return await calls.call("image", deadline=time.time() + 30)
+
+
+async def test_a_lone_replica_is_called_straight_once_it_is_known(opened: list[LineServer]) -> None:
+    calls, handle = spread(Introduced("by handle", await listening(Replica("by line"), opened)))
+    assert [await passed(calls) for _ in range(3)] == ["by handle", "by line", "by line"]
+    assert len(handle.options_seen) == 1
+
+
+async def test_while_a_replica_has_no_line_serve_spreads_the_calls(opened: list[LineServer]) -> None:
+    first = Introduced("by handle", await listening(Replica("first"), opened))
+    second = Introduced("by handle", await listening(Replica("second"), opened))
+    calls, handle = spread(first, first, second, replicas=2)
+    assert [await passed(calls) for _ in range(3)] == ["by handle"] * 3
+    assert await passed(calls) in ("first", "second")
+    assert len(handle.options_seen) == 3
+
+
+async def test_the_replica_with_the_fewest_calls_is_next(opened: list[LineServer]) -> None:
+    slow, quick = Replica(30.0, "late"), Replica("quick")
+    introduced = [Introduced("by handle", await listening(each, opened)) for each in (slow, quick)]
+    calls, _ = spread(*introduced, replicas=2)
+    for _ in introduced:
+        await passed(calls)
+    held = asyncio.create_task(passed(calls))
+    await slow.begun.wait()
+    assert [await passed(calls) for _ in range(3)] == ["quick"] * 3
+    held.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held
+
+
+async def test_a_replica_that_is_gone_is_no_longer_called(opened: list[LineServer], made: list[Line]) -> None:
+    replica = Replica("by line")
+    calls, handle = spread(
+        Introduced("by handle", await listening(replica, opened)), Introduced("by the next", None), replicas=1
+    )
+    assert [await passed(calls) for _ in range(2)] == ["by handle", "by line"]
+    made[0].close()
+    await asyncio.sleep(0.01)
+    assert await passed(calls) == "by the next"
+    assert len(handle.options_seen) == 2
+
+
+async def test_refusals_of_any_replica_are_raised(opened: list[LineServer]) -> None:
+    refusal = InvalidOption.of("format", "x", "y", "z")
+    calls, _ = spread(Introduced("by handle", await listening(Replica(refusal), opened)))
+    await passed(calls)
+    with pytest.raises(InvalidOption):
+        await passed(calls)
