@@ -89,7 +89,7 @@ def told(sample: Sample) -> None:
 
 def table(samples: Sequence[Sample]) -> Table:
     """Memory by process: at the end of the warm-up, at the end, and growing by how much."""
-    found = Table(Column("process", overflow="fold"), "MB after the warm-up", "MB at the end", "MB a minute")
+    found = Table(Column("process", no_wrap=True), "MB warm", "at the end", "a minute")
     for name, steep in sorted(growth(samples).items(), key=lambda item: -item[1]):
         first, last = (each.memory[name] / 1e6 for each in (samples[0], samples[-1]))
         found.add_row(name, f"{first:.0f}", f"{last:.0f}", f"{steep:+.2f}")
