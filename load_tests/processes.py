@@ -27,6 +27,9 @@ SETTLES_WITHIN_S = 60.0
 LOOKS_EVERY_S = 0.5
 AT_REST = 0.3
 """Cores that a server takes at most when it has nothing to do; one that still starts its workers takes more."""
+RESTS = 6
+"""So many looks in a row must find it at rest: HAProxy is given a new replica a second or two after that is there, and
+paused in the middle of it, it is taken for dead."""
 
 
 class NotReady(RuntimeError):
@@ -127,12 +130,12 @@ class Server:
     def settle(self) -> None:
         """Return when it is at rest, or after a while all the same: its first answer may come from one worker while the
         others are still loading, and paused then, one would keep a lock that a neighbour waits for."""
-        until = time.perf_counter() + SETTLES_WITHIN_S
-        taken = AT_REST + 1
-        while taken > AT_REST and time.perf_counter() < until:
+        until, rests = time.perf_counter() + SETTLES_WITHIN_S, 0
+        while rests < RESTS and time.perf_counter() < until:
             before, begun = self.spent(), time.perf_counter()
             time.sleep(LOOKS_EVERY_S)
             taken = cpu_between(before, self.spent()) / (time.perf_counter() - begun)
+            rests = rests + 1 if taken <= AT_REST else 0
 
     def pause(self) -> None:
         """Stop every process, parents first, so that none sees another stand still."""
