@@ -67,8 +67,8 @@ class ServiceArgs(BaseModel):
     max_batch: int = Field(default=8, ge=1, le=1024)
     """Largest batch that the engine is prepared for; `user_config.max_batch` lies at or below it."""
     codec_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that decode images and encode masks beside the forward pass; unused by dense tasks where each pass has one
-    thread, which then does both (`rides`)."""
+    """Threads that decode images and encode masks beside the forward pass; unused by dense tasks where each pass has
+    one thread, which then does both (`rides`)."""
     embeddings: Literal["fp16", "int8"] = "fp16"
     """How promptable keeps embeddings. int8 halves their bytes in memory and in the store, for a small change of the
     masks, which `python -m load_tests.embeddings` measures."""
