@@ -31,7 +31,11 @@ _LONGEST_SOCKET_PATH = 100
 _ABANDONED_S = 60.0
 _ENDS_WITHIN_S = 3.0
 
-Eviction = Literal["allkeys-lfu", "noeviction"]
+Eviction = Literal["volatile-ttl", "noeviction"]
+"""`volatile-ttl`: what expires first goes first. Every key has a TTL, and embeddings a shorter one than images."""
+_SAMPLES = 64
+"""Keys that are looked at for each eviction, the most that Valkey allows: with its 5, images would often go although
+there are embeddings, since there may be many more of them."""
 
 
 class ValkeyError(RuntimeError):
@@ -60,7 +64,7 @@ class EmbeddedValkey:
     """
 
     def __init__(
-        self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES, eviction: Eviction = "allkeys-lfu"
+        self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES, eviction: Eviction = "volatile-ttl"
     ):
         self._parent = folder
         self._memory_bytes = memory_bytes
@@ -163,6 +167,7 @@ class EmbeddedValkey:
                 "unixsocketperm 600",
                 f"maxmemory {self._memory_bytes}",
                 f"maxmemory-policy {self._eviction}",
+                f"maxmemory-samples {_SAMPLES}",
                 'save ""',
                 "appendonly no",
                 "lazyfree-lazy-eviction yes",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "SEGSERVE_"
+_IMAGES_OUTLIVE = 4
 
 
 def _default_home() -> Path:
@@ -55,8 +56,9 @@ class Settings(BaseModel):
     """How long an uploaded image is kept."""
     image_memory_bytes: int = Field(default=256 * 2**20, ge=0)
     """Bytes of uploaded images that one process keeps in memory where no `redis_url` is given; unused with one."""
-    embedding_ttl_s: int = Field(default=86_400, ge=1)
-    """How long an embedding is kept, in every tier."""
+    embedding_ttl_s: int | None = Field(default=None, ge=1)
+    """How long an embedding is kept, in every tier; none: a quarter of `image_ttl_s`. A store that evicts what expires
+    first, as the embedded one, then gives up embeddings, which can be computed again, before images, which cannot."""
     memory_tier_bytes: int = Field(default=256 * 2**20, ge=0)
     """Bytes of embeddings that one decoder replica keeps in memory; 0 turns the tier off."""
     max_stored_bytes: int = Field(default=64 * 2**20, ge=1)
@@ -102,6 +104,11 @@ class Settings(BaseModel):
     """Pages that `GET /metrics` collects besides this process; empty: every Ray node's agent."""
     log_level: str = "INFO"
     """Lowest level that is logged."""
+
+    @property
+    def embedding_life_s(self) -> int:
+        """`embedding_ttl_s`, or what stands for it: at least 1."""
+        return self.embedding_ttl_s or max(self.image_ttl_s // _IMAGES_OUTLIVE, 1)
 
 
 class SettingsError(ValueError):

@@ -14,7 +14,8 @@ from shared.store.images_redis import RedisImageStore
 from shared.store.redis import RedisClient
 
 _DELETION_MARGIN = 2.0
-"""A deletion is remembered for so many request deadlines."""
+"""A deletion is remembered for so many request deadlines, and at least as long as an embedding written at that moment:
+a store that evicts what expires first would else give up the memory of it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,12 @@ def open_stores(settings: Settings, sink: Sink, *, packed: bool = False) -> Stor
     `SettingsError` for a bad URL.
     """
     client = RedisClient.from_settings(settings, sink)
-    near = MemoryEmbeddings(settings.memory_tier_bytes, settings.embedding_ttl_s, sink)
+    near = MemoryEmbeddings(settings.memory_tier_bytes, settings.embedding_life_s, sink)
     if client is None:
         images: ImageStore = MemoryImageStore(settings.image_memory_bytes, settings.image_ttl_s, sink)
         return Stores(images, EmbeddingStore(near, None, sink, packed=packed), None)
     cap = settings.max_stored_bytes
-    deletion_s = settings.request_timeout_s * _DELETION_MARGIN
+    deletion_s = max(settings.request_timeout_s * _DELETION_MARGIN, settings.embedding_life_s)
     images = RedisImageStore(client, settings.image_ttl_s, deletion_s, cap, sink)
-    shared_tier = RedisEmbeddings(client, settings.embedding_ttl_s, 2 * cap, sink)
+    shared_tier = RedisEmbeddings(client, settings.embedding_life_s, 2 * cap, sink)
     return Stores(images, EmbeddingStore(near, shared_tier, sink, packed=packed), client)

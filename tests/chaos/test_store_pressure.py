@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.integration]
 MIB = 2**20
 
 
-@pytest.fixture(params=["allkeys-lfu", "noeviction"])
+@pytest.fixture(params=["volatile-ttl", "noeviction"])
 def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedValkey]:
     with EmbeddedValkey(memory_bytes=16 * MIB, eviction=request.param) as valkey:
         yield valkey
@@ -48,7 +48,7 @@ async def stores(settings: Settings, sink: RecordingSink) -> AsyncIterator[Store
     await opened.close()
 
 
-only_evicting = pytest.mark.parametrize("server", ["allkeys-lfu"], indirect=True)
+only_evicting = pytest.mark.parametrize("server", ["volatile-ttl"], indirect=True)
 
 
 def picture(number: int, size: int = MIB) -> bytes:

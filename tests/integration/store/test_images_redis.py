@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 import redis
 
+from deploy.valkey import EmbeddedValkey
 from shared.errors import ImageNotFound
 from shared.settings import Settings
 from shared.store.images import ImageStore
@@ -18,9 +20,11 @@ from shared.store.opening import Stores, open_stores
 from shared.store.patience import STEPS
 from shared.store.redis import CONCURRENT_CALLS
 from shared.telemetry.recording import RecordingSink
+from shared.types import Embedding
 from tests.unit.store.image_contract import CAP, ID, PICTURE, ImageStoreContract
 
 pytestmark = pytest.mark.integration
+MIB = 2**20
 KEY = image_key("t", parse_image_id(ID))
 
 
@@ -97,3 +101,20 @@ async def test_every_call_is_timed_and_every_lookup_counted(stores: Stores, sink
         assert len(sink.values(CALL_SECONDS, operation=operation)) == calls
     assert sink.total(LOOKUPS, tier="image", outcome="hit") == 2
     assert sink.total(LOOKUPS, tier="image", outcome="miss") == 1
+
+
+async def test_a_full_store_gives_up_embeddings_before_images() -> None:
+    with EmbeddedValkey(memory_bytes=16 * MIB) as small, redis.Redis.from_url(small.url) as client:
+        stores = open_stores(Settings.model_validate({"redis_url": small.url, "redis_timeout_s": 10}), RecordingSink())
+
+        async def compute() -> Embedding:
+            return Embedding((1, 1), (np.zeros(MIB // 2, np.float16),))
+
+        pictures = [number.to_bytes(4) * (MIB // 64) for number in range(100)]
+        kept = [await stores.images.put("t", picture, 1, 1) for picture in pictures]
+        for record in kept:
+            await stores.embeddings.get_or_compute("t", parse_image_id(record.image_id), "f", compute)
+            await stores.embeddings.flush()
+        assert client.info("stats")["evicted_keys"] > 80
+        assert [await stores.images.exists("t", record.image_id) for record in kept] == [True] * 100
+        await stores.close()

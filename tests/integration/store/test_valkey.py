@@ -59,7 +59,7 @@ def test_it_is_as_private_and_bounded_as_it_should_be() -> None:
         assert stat.S_IMODE(server.socket_path.stat().st_mode) == 0o600
         config = client.config_get("maxmemory*", "save", "appendonly", "port", "bind")
         assert config["maxmemory"] == str(64 * 2**20)
-        assert config["maxmemory-policy"] == "allkeys-lfu"
+        assert config["maxmemory-policy"] == "volatile-ttl"
         assert (config["save"], config["appendonly"], config["port"]) == ("", "no", "0")
         assert not [c for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
 

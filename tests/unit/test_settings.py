@@ -1,0 +1,27 @@
+"""SEGSERVE_* variables -> settings: what is left out, what contradicts itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.settings import SettingsError, parse
+
+
+@pytest.mark.parametrize(
+    ("given", "life_s"),
+    [({}, 21_600), ({"IMAGE_TTL_S": "2"}, 1), ({"IMAGE_TTL_S": "60"}, 15), ({"EMBEDDING_TTL_S": "90000"}, 90_000)],
+)
+def test_embeddings_live_shorter_than_images_unless_told_otherwise(given: dict[str, str], life_s: int) -> None:
+    assert parse({f"SEGSERVE_{name}": value for name, value in given.items()}).embedding_life_s == life_s
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"), [("PORT", "0", "greater"), ("NO_SUCH", "1", "Extra"), ("API_KEYS", "{", "not JSON")]
+)
+def test_a_bad_variable_is_named(name: str, value: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=f"SEGSERVE_{name}: .*{why}"):
+        parse({f"SEGSERVE_{name}": value})
+
+
+def test_other_variables_are_not_ours() -> None:
+    assert parse({"PATH": "/bin"}) == parse({})
