@@ -51,6 +51,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=float,
         help="wall time in all (default: 75 dense and 28 prompt, on a GPU 12 and 3); all splits it 8:3",
     )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="so many steps instead of minutes, of one --stage: with the same --seed and --threads the same weights",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--start", type=Path, help="begin from these weights (a street.safetensors) instead of none")
     parser.add_argument(
@@ -70,7 +75,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.steps is not None and (options.steps < 1 or options.stage == "all"):
+        parser.error(f"argument --steps: {options.steps} with --stage {options.stage}: at least 1, of one stage")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -124,7 +132,8 @@ def teacher_of(options: argparse.Namespace, device: torch.device) -> StreetNet |
 def budget_of(default: Budget, options: argparse.Namespace, share: float) -> Budget:
     """The budget of a stage that gets this `share` of the minutes asked for."""
     minutes = default.minutes if options.minutes is None else options.minutes * share
-    return replace(default, minutes=minutes, rate=default.rate if options.rate is None else options.rate)
+    rate = default.rate if options.rate is None else options.rate
+    return replace(default, minutes=minutes, rate=rate, steps=options.steps)
 
 
 def finish_dense(out: Path, train: Split, val: Split, balanced: bool = True) -> StreetNet:

@@ -1,5 +1,5 @@
-"""A training loop on wall time: every schedule is a function of the fraction of its minutes spent, so it always ends
-on time.
+"""A training loop within a budget of wall time or of steps: every schedule is a function of the fraction spent, so it
+always ends when it should.
 
 Network, average, optimiser, progress and random state go to one checkpoint every few minutes; a resumed run goes on
 there.
@@ -34,12 +34,13 @@ SHOW_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Budget:
-    """Minutes of wall time, the learning rate's peak and warm-up (a fraction of the budget), and minutes between
-    events.
+    """Minutes of wall time, or so many steps however long they take (the same training on every machine); the learning
+    rate's peak and warm-up (a fraction of the budget), and minutes between events.
     """
 
     minutes: float
     rate: float
+    steps: int | None = None
     warm_up: float = 0.03
     weight_decay: float = 0.02
     average: float = 0.998
@@ -121,6 +122,11 @@ class TimedLoop(ABC, Generic[Net]):
         save_atomically(state, self.path)
         (self.out / f"{self.name}_curve.json").write_text(json.dumps(self.curve, indent=1))
 
+    @property
+    def spent(self) -> float:
+        """The fraction of the budget spent."""
+        return self.steps / self.budget.steps if self.budget.steps else self.seconds / (60 * self.budget.minutes)
+
     def close(self) -> None:
         """What a loop holds beside its network is let go."""
 
@@ -140,19 +146,19 @@ class TimedLoop(ABC, Generic[Net]):
     def run(self) -> None:
         """Train until the budget is spent, saving and measuring on the way and at the end."""
         try:
-            self._train(60 * self.budget.minutes)
+            self._train()
         finally:
             self.close()
         self.save()
 
-    def _train(self, total: float) -> None:
+    def _train(self) -> None:
         saved = measured = shown = self.seconds
         before = time.monotonic()
         means: dict[str, Tensor] = {}
         self.net.train()
-        with tqdm(total=round(total), initial=round(self.seconds), unit="s", mininterval=20, desc=self.name) as bar:
-            while self.seconds < total:
-                for name, value in self.step(self.seconds / total).items():
+        with self._bar() as bar:
+            while self.spent < 1:
+                for name, value in self.step(self.spent).items():
                     means[name] = 0.98 * means.get(name, value) + 0.02 * value
                 if self.seconds - measured >= 60 * self.budget.measure_every:
                     measured = self.seconds
@@ -165,8 +171,14 @@ class TimedLoop(ABC, Generic[Net]):
                 if self.seconds - shown >= SHOW_EVERY_S:  # reading a loss waits for a GPU
                     shown = self.seconds
                     bar.set_postfix(rounded(means, 3), step=self.steps, refresh=False)
-                bar.update(min(total, self.seconds) - bar.n)
+                bar.update(round(min(1.0, self.spent) * (bar.total or 0)) - bar.n)
         self._record(means)
+
+    def _bar(self) -> tqdm[Any]:
+        """Of steps where the budget counts them, else of seconds."""
+        steps = self.budget.steps
+        total, spent = (steps, self.steps) if steps else (round(60 * self.budget.minutes), round(self.seconds))
+        return tqdm(total=total, initial=spent, unit="step" if steps else "s", mininterval=20, desc=self.name)
 
     def _record(self, means: dict[str, Tensor]) -> None:
         row: dict[str, Any] = {"minutes": round(self.seconds / 60, 2), "steps": self.steps}

@@ -70,6 +70,20 @@ def test_it_ends_on_time_and_resumes_where_it_was(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "quadratic.pt")["steps"] == again.steps
 
 
+def test_a_budget_of_steps_is_kept_to_the_step_and_resumes(tmp_path: Path) -> None:
+    budget = Budget(minutes=1e-9, rate=0.05, steps=40, average=0.9)
+    whole = Quadratic(nn.Linear(1, 1), tmp_path / "whole", budget)
+    first = Quadratic(nn.Linear(1, 1), tmp_path / "half", replace(budget, steps=30))
+    first.net.load_state_dict(whole.net.state_dict())
+    whole.run()
+    assert (whole.steps, whole.spent) == (40, 1.0)
+    first.run()
+    second = Quadratic(nn.Linear(1, 1), tmp_path / "half", budget, resume=True)
+    assert second.spent == 0.75
+    second.run()
+    assert second.steps == 40
+
+
 def test_the_average_follows_slowly() -> None:
     net = nn.Linear(1, 1)
     average = Average(net, decay=0.5)

@@ -47,6 +47,31 @@ def test_a_teacher_in_the_folder_is_learnt_from(data: Path, tmp_path: Path, monk
     assert load_checkpoint(tmp_path / "out" / command.FINAL)["offsets"] == []
 
 
+def test_the_same_steps_from_the_same_seed_give_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "DenseRecipe", lambda: RECIPE)
+
+    def weights(out: str, seed: int) -> dict[str, torch.Tensor]:
+        arguments = ["--data", str(data), "--out", str(tmp_path / out), "--threads", "1", "--steps", "3"]
+        for stage in ("dense", "prompt"):
+            command.main([*arguments, "--stage", stage, "--seed", str(seed)])
+        assert load_checkpoint(tmp_path / out / "dense.pt")["steps"] == 3
+        found: dict[str, torch.Tensor] = load_checkpoint(tmp_path / out / "prompt.pt")["net"]
+        return found
+
+    first, again, other = weights("first", 0), weights("again", 0), weights("other", 1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("wrong", [["--steps", "0", "--stage", "dense"], ["--steps", "5"]])
+def test_steps_are_of_one_stage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.parse(["--data", "d", "--out", "o", *wrong])
+    assert "--steps" in capsys.readouterr().err
+
+
 def test_class_weights_and_mining_fade_unless_they_are_told_to_stay() -> None:
     recipe = DenseRecipe()
     assert [recipe.unevenness(p) for p in (0.0, 0.39, recipe.full_from, 1.0)] == [1, 1, 0, 0]
