@@ -108,12 +108,12 @@ class PromptLoop(TimedLoop[PromptDecoder]):
         self.sampler = Sampler(train)
         self.dense = dense.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         decoder = PromptDecoder().to(device).to(memory_format=torch.channels_last)
-        self.random = np.random.default_rng(0)
+        self.random = np.random.default_rng(torch.initial_seed())
         if start is not None:
             embedding, _, users = self._draw()
             unfold(decoder, bundled_half(start, "decoder"), lambda: decoder(embedding, stack_prompts(users).to(device)))
         super().__init__(decoder, out, budget, resume)
-        self.random, self.talk = np.random.default_rng(self.steps).spawn(2)
+        self.random, self.talk = np.random.default_rng((torch.initial_seed(), self.steps)).spawn(2)
         self.batches = Ahead(self._draw, device)
 
     def _draw(self) -> Drawn:
