@@ -1,8 +1,10 @@
-"""MobileSAM: a checkpoint under its published names becomes the same network."""
+"""MobileSAM: a checkpoint under its published names becomes the same network, and its masks are transformers' own."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.models.files import WeightsError
 from shared.types import DecoderInput, EncoderInput
-from tests.unit.models.test_sam import picture, prompt
+from tests.unit.models.test_sam import Direct, picture, prompt
+from tests.unit.models.test_sam_families import assert_equal, prompts
 
 torch = pytest.importorskip("torch")
 
@@ -53,9 +56,83 @@ def published(name: str) -> str:
     return name
 
 
+ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
+WEIGHT, BOTH = ("weight",), ("weight", "bias")
+NORM = (*BOTH, "running_mean", "running_var", "num_batches_tracked")
+
+
+def checkpoint_names() -> Iterator[str]:
+    """Names of the tensors of `mobile_sam.pt`, spelled after the modules of the paper's own code: a TinyViT of 2, 2, 6
+    and 2 blocks with the head it was distilled with, and the prompt encoder and mask decoder of Segment Anything."""
+    convolutions = [f"patch_embed.seq.{n}" for n in (0, 2)]
+    convolutions += [f"layers.0.blocks.{b}.conv{n}" for b, n in product(range(2), (1, 2, 3))]
+    convolutions += [f"layers.{stage}.downsample.conv{n}" for stage, n in product(range(3), (1, 2, 3))]
+    blocks = [f"layers.{stage}.blocks.{b}" for stage, depth in ((1, 2), (2, 6), (3, 2)) for b in range(depth)]
+    convolutions += [f"{block}.local_conv" for block in blocks]
+    encoder = {f"{name}.c": WEIGHT for name in convolutions} | {f"{name}.bn": NORM for name in convolutions}
+    linear = ("attn.norm", "attn.qkv", "attn.proj", "mlp.norm", "mlp.fc1", "mlp.fc2")
+    encoder |= {f"{block}.{part}": BOTH for block, part in product(blocks, linear)}
+    encoder |= {f"{block}.attn": ("attention_biases",) for block in blocks}
+    encoder |= {"norm_head": BOTH, "head": BOTH, "neck.0": WEIGHT, "neck.1": BOTH, "neck.2": WEIGHT, "neck.3": BOTH}
+    given = {"pe_layer": ("positional_encoding_gaussian_matrix",), "not_a_point_embed": WEIGHT, "no_mask_embed": WEIGHT}
+    given |= {f"point_embeddings.{n}": WEIGHT for n in range(4)} | {
+        f"mask_downscaling.{n}": BOTH for n in (0, 1, 3, 4, 6)
+    }
+    decoder = {"iou_token": WEIGHT, "mask_tokens": WEIGHT} | {f"output_upscaling.{n}": BOTH for n in (0, 1, 3)}
+    heads = [*(f"output_hypernetworks_mlps.{n}" for n in range(4)), "iou_prediction_head"]
+    decoder |= {f"{head}.layers.{n}": BOTH for head, n in product(heads, range(3))}
+    layers = [f"transformer.layers.{n}" for n in range(2)]
+    attentions = [f"{layer}.{kind}" for layer, kind in product(layers, ATTENTIONS)]
+    attentions.append("transformer.final_attn_token_to_image")
+    decoder |= {f"{each}.{part}_proj": BOTH for each, part in product(attentions, ("q", "k", "v", "out"))}
+    decoder |= {f"{layer}.{part}": BOTH for layer, part in product(layers, ("norm1", "norm2", "norm3", "norm4"))}
+    decoder |= {f"{layer}.mlp.lin{n}": BOTH for layer, n in product(layers, (1, 2))}
+    decoder |= {"transformer.norm_final_attn": BOTH}
+    for part, modules in (("image_encoder", encoder), ("prompt_encoder", given), ("mask_decoder", decoder)):
+        yield from (f"{part}.{module}.{tensor}" for module, tensors in modules.items() for tensor in tensors)
+
+
 @pytest.fixture
 def card() -> Card:
     return find_card("mobile-sam").shrunk()
+
+
+def test_every_tensor_of_the_published_checkpoint_has_its_place() -> None:
+    from shared.models.adapters.mobile_sam import build
+    from shared.models.networks.mobile_sam import POSITIONS, published_names
+
+    with torch.device("meta"):
+        own = build(find_card("mobile-sam")).state_dict()
+    names = list(checkpoint_names())
+    placed = published_names({name: torch.tensor(number) for number, name in enumerate(names)})
+    assert set(placed) == set(own)
+    assert placed[POSITIONS[0]] is placed[POSITIONS[1]]
+    head = 4  # tensors that segmentation has no use for
+    assert len({int(tensor) for tensor in placed.values()}) == len(names) - head == len(own) - 1
+
+
+def test_masks_equal_transformers_on_the_same_embedding(card: Card, tmp_path: Path) -> None:
+    from shared.models.adapters.mobile_sam import build
+    from tests.contract.tiny import draw
+
+    model: Any = build(card)
+    model.eval()
+    with torch.no_grad():
+        draw(model)
+    torch.save(model.state_dict(), tmp_path / "own.pt")
+    there = card.model_copy(update={"weights": FileWeights(path="own.pt")})
+    ours = load(there, LoadOptions(roles=("encoder", "decoder"), weights_dir=tmp_path, device="cpu"))
+    direct, pixels = Direct(model), picture((90, 140))
+    (embedding,) = ours.roles["encoder"].predict([EncoderInput(pixels)])
+    with torch.no_grad():
+        values = direct.coordinates(images=pixels, return_tensors="pt")["pixel_values"]
+        expected = model.get_image_embeddings(values)[0].numpy()
+    np.testing.assert_allclose(embedding.tensors[0], expected, atol=1e-2 * float(expected.std()), rtol=1e-2)
+    logits = np.random.default_rng(0).normal(0, 3, (32, 32)).astype(np.float32)
+    for what, multimask in prompts((90, 140), logits):
+        masks, scores, _ = direct(pixels, embedding, what, multimask)
+        found = ours.roles["decoder"].predict([DecoderInput(embedding, what, multimask)])[0].masks
+        assert_equal(found, masks, np.array(scores, np.float32))
 
 
 def test_a_published_checkpoint_is_the_same_network(card: Card, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def prompt(points: list[list[float]], labels: list[int], **others: Any) -> Promp
 class Direct:
     """The library's own processor and model on an embedding rounded to float16."""
 
-    def __init__(self, folder: Path) -> None:
-        self.model = transformers.SamModel.from_pretrained(folder).eval()
+    def __init__(self, model: Any) -> None:
+        self.model = model
         self.processor = transformers.SamImageProcessor(
             size={"longest_edge": 128}, pad_size={"height": 128, "width": 128}
         )
@@ -86,7 +86,7 @@ def folder(card: Card, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def direct(folder: Path) -> Direct:
-    return Direct(folder)
+    return Direct(transformers.SamModel.from_pretrained(folder).eval())
 
 
 @pytest.fixture(scope="module")

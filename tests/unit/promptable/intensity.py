@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
 
 import cv2
@@ -65,9 +66,16 @@ class GreyDecoder:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.embeddings: list[int] = []
+        """Different ones, batch by batch."""
+        self.go_on: threading.Event | None = None
+        """Where set, batches wait for it."""
 
     def predict(self, batch: Sequence[DecoderInput]) -> list[DecoderOutput]:
         self.batches.append(len(batch))
+        self.embeddings.append(len({id(item.embedding) for item in batch}))
+        if self.go_on is not None:
+            assert self.go_on.wait(60)
         return [self._decoded(item) for item in batch]
 
     def cost(self, item: DecoderInput) -> int:

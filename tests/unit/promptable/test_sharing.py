@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -62,6 +64,34 @@ async def test_a_thousand_mixed_requests_of_two_tenants_see_their_own_image_only
         assert answer["image_id"] == image_id(IMAGES[index])
         assert np.array_equal(decode_rle(answer["results"][0]["masks"][0]["rle"]), expected)
     assert service.encoder.runs == 2 * len(IMAGES), "once an image and tenant"
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not check():  # noqa: ASYNC110 (what is waited for sets no event)
+            await asyncio.sleep(0.001)
+
+
+async def test_prompts_of_several_images_and_tenants_meet_in_one_batch(service: Service) -> None:
+    callers = [(tenant, index) for index in range(2) for tenant in ("a", "b")]
+    for tenant, index in callers:
+        await masks(service.pipeline, tenant, index, with_image=True)
+    decoder, earlier = service.decoder, len(service.decoder.batches)
+    decoder.go_on = threading.Event()
+
+    def ask(tenant: str, index: int) -> asyncio.Task[Any]:
+        return asyncio.create_task(masks(service.pipeline, tenant, index, with_image=True))
+
+    first = ask(*callers[0])
+    await eventually(lambda: len(decoder.batches) > earlier)
+    asked = [ask(*turn) for turn in callers * 2]
+    await eventually(lambda: service.sink.values("segserve_queue_depth", role="decoder")[-1] == len(asked))
+    decoder.go_on.set()
+    answers = await asyncio.gather(first, *asked)
+    assert decoder.batches[earlier:] == [1, 4, 4], "one had begun, the others gathered up to the cap of four"
+    assert decoder.embeddings[earlier:] == [1, 4, 4], "a batch has two images of two tenants each"
+    assert service.sink.values("segserve_batch_size", role="decoder")[earlier:] == [1, 4, 4]
+    assert [answer["width"] for answer in answers] == [60, *[60, 60, 63, 63] * 2]
 
 
 async def test_an_image_of_one_tenant_is_unknown_to_another_even_when_it_is_in_memory(service: Service) -> None:
