@@ -12,7 +12,8 @@ import numpy as np
 from shared.calls import EverythingOptions
 from shared.types import BoolArray, Float32Array, UInt8Array
 
-Answer = Callable[[Float32Array, float, float], tuple[Float32Array, Float32Array]]
+Answer = Callable[[UInt8Array, float, float], tuple[Float32Array, Float32Array]]
+"""Of a click (x, y) on pixels hxwx3: logits [3,h,w] and predicted IoUs [3]."""
 
 
 @dataclass
@@ -33,13 +34,13 @@ def generate(pixels: UInt8Array, answer: Answer, options: EverythingOptions) -> 
     found: list[Mask] = []
     boxes = crop_boxes(height, width, options)
     for (x0, y0, x1, y1), layer in boxes:
-        grey = cv2.cvtColor(pixels[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).astype(np.float32)
+        part = pixels[y0:y1, x0:x1]
         side = int(options.points_per_side / options.crop_n_points_downscale_factor**layer)
         here: list[Mask] = []
         for row in range(side):
             for column in range(side):
                 x, y = (column + 0.5) / side * (x1 - x0), (row + 0.5) / side * (y1 - y0)
-                logits, iou = answer(grey, x, y)
+                logits, iou = answer(part, x, y)
                 for each in sorted(range(3), key=lambda index: -iou[index]):
                     mask = judged(logits[each], float(iou[each]), (x0, y0, x1, y1), (height, width), options)
                     if mask is not None:
