@@ -57,8 +57,11 @@ def published(name: str) -> str:
 
 
 ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
-WEIGHT, BOTH = ("weight",), ("weight", "bias")
-NORM = (*BOTH, "running_mean", "running_var", "num_batches_tracked")
+Tensors = tuple[str, ...]
+"""Of one module."""
+WEIGHT: Tensors = ("weight",)
+BOTH: Tensors = ("weight", "bias")
+NORM: Tensors = (*BOTH, "running_mean", "running_var", "num_batches_tracked")
 
 
 def checkpoint_names() -> Iterator[str]:
@@ -74,7 +77,11 @@ def checkpoint_names() -> Iterator[str]:
     encoder |= {f"{block}.{part}": BOTH for block, part in product(blocks, linear)}
     encoder |= {f"{block}.attn": ("attention_biases",) for block in blocks}
     encoder |= {"norm_head": BOTH, "head": BOTH, "neck.0": WEIGHT, "neck.1": BOTH, "neck.2": WEIGHT, "neck.3": BOTH}
-    given = {"pe_layer": ("positional_encoding_gaussian_matrix",), "not_a_point_embed": WEIGHT, "no_mask_embed": WEIGHT}
+    given: dict[str, Tensors] = {
+        "pe_layer": ("positional_encoding_gaussian_matrix",),
+        "not_a_point_embed": WEIGHT,
+        "no_mask_embed": WEIGHT,
+    }
     given |= {f"point_embeddings.{n}": WEIGHT for n in range(4)} | {
         f"mask_downscaling.{n}": BOTH for n in (0, 1, 3, 4, 6)
     }
