@@ -59,8 +59,14 @@ def settle(card: Card, options: LoadOptions) -> LoadOptions:
 
 
 def load(card: Card, options: LoadOptions) -> LoadedModels:
-    """Load the card's models for the roles asked for. Raises `ValueError` for a role that the card does not have."""
+    """Load the card's models for the roles asked for. Raises `ValueError` for a role that the card does not have.
+
+    Where each pass has one thread, OpenCV has one too from then on, in the whole process: its others would share the
+    upsampling of every pass, and spin for 3 ms afterwards on the cores of the passes beside it.
+    """
     missing = set(options.roles) - set(card.roles)
     if missing:
         raise ValueError(f"card {card.name} has roles {card.roles}, not {sorted(missing)}")
+    if 0 < options.threads <= options.in_flight:
+        import_module("cv2").setNumThreads(1)
     return resolve_loader(card)(card, options)

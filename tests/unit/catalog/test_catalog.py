@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
@@ -96,6 +97,18 @@ def test_the_loader_is_the_function_that_the_card_names() -> None:
     for loader, error in (("no.such.module:load", ImportError), (f"{__name__}:absent", AttributeError)):
         with pytest.raises(error, match=r"no|absent"):
             resolve_loader(card.model_copy(update={"loader": loader}))
+
+
+@pytest.mark.parametrize(("threads", "in_flight", "of_opencv"), [(1, 1, 1), (2, 2, 1), (2, 1, 3), (0, 1, 3)], ids=str)
+def test_opencv_has_one_thread_where_each_pass_has_one(threads: int, in_flight: int, of_opencv: int) -> None:
+    card = find_card(SEGFORMER).model_copy(update={"loader": f"{__name__}:given"})
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        load(card, LoadOptions(roles=("semantic",), engine="torch", threads=threads, in_flight=in_flight))
+        assert cv2.getNumThreads() == of_opencv
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_only_yaml_lies_among_the_cards() -> None:
