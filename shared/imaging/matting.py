@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.types import BoolArray, Float32Array, Region, UInt8Array
 
-BAND = 0.02
+BAND = 0.03
 """Half the width of the band around the mask's edge where alpha is sought, as a share of the image's shorter side."""
 OBJECT_BAND = 0.08
 """The same as a share of the mask's own shorter side at most: a small object has a narrow border."""
@@ -30,7 +30,7 @@ TRUST = (0.35, 0.7)
 all."""
 SMOOTHING = 1.5
 """Standard deviation in pixels by which the stairs of the mask's edge are evened out; less for small objects."""
-CONTRAST = (0.14, 0.9)
+CONTRAST = (0.18, 0.9)
 """Alpha outside is cut off: a fit of noisy colours never quite reaches 0 and 1."""
 INSIDE, OUTSIDE = (0.25, 0.7), (0.5, 1.0)
 """Where in the band, of its half width, the mask takes over: sooner inside, where a bright strand is no hole."""
