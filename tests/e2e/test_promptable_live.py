@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from collections.abc import Iterator
@@ -49,6 +50,24 @@ def test_clicks_over_a_websocket_are_those_of_http(client: Client) -> None:
     plain = client.promptable(STREET, prompts)
     assert live.embedding == "memory"
     assert [mask.rle for mask in live.results[0]] == [mask.rle for mask in plain.results[0]]
+
+
+def test_a_mask_is_refined_click_by_click_over_a_websocket(client: Client) -> None:
+    clicks: list[tuple[list[float], int]] = [([240, 300], 1), ([400, 320], 1), ([240, 60], 0)]
+    earlier: dict[str, Any] = {}
+    with client.clicks(STREET) as live:
+        for count in range(1, len(clicks) + 1):
+            points, labels = ([each[part] for each in clicks[:count]] for part in (0, 1))
+            prompt = {"points": points, "labels": labels, **earlier}
+            (found,) = live.ask([prompt], multimask=False, return_logits=True).results
+            (plain,) = client.promptable(STREET, [prompt], multimask=False, return_logits=True).results
+            assert [mask.rle for mask in found] == [mask.rle for mask in plain]
+            logits = found[0].logits
+            assert logits is not None
+            data = base64.b64encode(logits.astype("<f2").tobytes()).decode()
+            earlier = {"mask": {"shape": list(logits.shape), "dtype": "float16", "data": data}}
+        assert found[0].mask[300, 240]
+        assert not found[0].mask[60, 240], "a click outside takes what it hits away"
 
 
 def test_pictures_of_every_task(client: Client) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -290,6 +292,27 @@ def test_an_image_that_kills_its_replica_is_refused_after_one_more_try(platform:
 def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(steady: Platform) -> None:
     assert len(pids(steady, "mean", "Decoder")) == 2
     assert tiers_of_clicks(steady) == ONE_DECODER_EACH
+
+
+def test_an_encoder_embeds_an_image_once_however_many_click_on_it_at_once(steady: Platform) -> None:
+    def runs() -> float:
+        with httpx.Client(base_url=steady.url, timeout=120) as client:
+            return total(at_rest(client), "segserve_encoder_runs_total", model="mean")
+
+    side, before = new_side(), runs()
+    levels = list(range(20, 220, 20))
+    images = [grey(level, side) for level in levels]
+
+    def click(turn: int) -> tuple[int, float]:
+        files, data = {"image": images[turn % 10]}, {"prompts": '[{"points": [[1, 1]], "labels": [1]}]'}
+        answer = client.post("/v1/promptable", files=files, data=data)
+        assert answer.status_code == 200, answer.text
+        return turn % 10, answer.json()["results"][0]["masks"][0]["predicted_iou"]
+
+    with httpx.Client(base_url=steady.url, timeout=120) as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(click, random.Random(0).sample(range(200), 200)))
+    assert all(value == pytest.approx(levels[image] / 255, abs=1e-3) for image, value in answers)
+    assert 10 <= runs() - before <= 20, "at most once in each of two decoders' memories"
 
 
 def test_clicks_on_a_known_image_go_straight_to_its_decoder(steady: Platform) -> None:
