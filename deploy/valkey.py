@@ -22,8 +22,8 @@ from typing import Literal, Self
 from urllib.parse import quote
 
 import deploy.tether
+from shared.settings import settings
 
-MEMORY_BYTES = 512 * 2**20
 _PREFIX = "segserve-valkey-"
 _SOCKET = "valkey.sock"
 _LONGEST_SOCKET_PATH = 100
@@ -58,16 +58,17 @@ def binary() -> Path:
 
 
 class EmbeddedValkey:
-    """A server of at most `memory_bytes`; a context manager. `folder`: where its private folder is made.
+    """A server of at most `memory_bytes` (none: as the settings say); a context manager. `folder`: where its private
+    folder is made.
 
     On Linux the server ends with this process however that ends; elsewhere a SIGKILL of this process leaves it running.
     """
 
     def __init__(
-        self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES, eviction: Eviction = "volatile-ttl"
+        self, folder: Path | None = None, memory_bytes: int | None = None, eviction: Eviction = "volatile-ttl"
     ):
         self._parent = folder
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = settings().store_memory_bytes if memory_bytes is None else memory_bytes
         self._eviction: Eviction = eviction
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None

@@ -44,6 +44,9 @@ class Settings(BaseModel):
 
     redis_url: SecretStr | None = None
     """`redis://`, `rediss://` or `unix://` URL of the image and embedding store; none: memory only, per process."""
+    store_memory_bytes: int = Field(default=768 * 2**20, ge=2**20)
+    """Most bytes of the embedded Valkey that the local platform starts where no `redis_url` is given: 300 small photos
+    of one upload have room, and their embeddings."""
     redis_timeout_s: float = Field(default=0.35, gt=0, le=10)
     """Longest that one store call may take; a slower one counts as a miss."""
     redis_connect_timeout_s: float = Field(default=0.2, gt=0, le=10)

@@ -19,6 +19,7 @@ import redis
 
 from deploy import valkey
 from deploy.valkey import EmbeddedValkey, ValkeyError
+from shared.settings import parse
 
 pytestmark = pytest.mark.integration
 ROOT = Path(valkey.__file__).parents[1]
@@ -73,6 +74,12 @@ def test_stopping_leaves_neither_process_nor_folder() -> None:
     assert not folder.exists()
     with pytest.raises(ValkeyError, match="not running"):
         _ = server.url
+
+
+def test_its_size_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valkey, "settings", lambda: parse({"SEGSERVE_STORE_MEMORY_BYTES": str(32 * 2**20)}))
+    with EmbeddedValkey() as server, client_of(server) as client:
+        assert client.config_get("maxmemory") == {"maxmemory": str(32 * 2**20)}
 
 
 def test_it_may_be_started_again_but_not_twice() -> None:
