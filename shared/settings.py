@@ -96,8 +96,6 @@ class Settings(BaseModel):
     """Requests that one gateway replica works on at once; more get 503."""
     max_concurrent_per_tenant: int = Field(default=128, ge=1)
     """Requests of one tenant that one gateway replica works on at once; more get 429."""
-    allow_url_fetch: bool = False
-    """Whether `image_url` may be used at all."""
 
     api_keys: Mapping[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of each API key -> tenant. Empty: no key is asked for and everyone is the tenant `public`."""

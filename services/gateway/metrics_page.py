@@ -1,5 +1,4 @@
-"""What `GET /metrics` answers: every node's metrics page fetched, added up and kept for a few seconds; or, without Ray,
-this process's own numbers."""
+"""What `GET /metrics` answers: every node's metrics page fetched, added up and kept for a few seconds."""
 
 from __future__ import annotations
 
@@ -8,13 +7,11 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
 
 import httpx
 
 from shared.telemetry.merge import Families, Family, merge, parse
 from shared.telemetry.metrics import METRICS
-from shared.telemetry.prometheus import PrometheusSink
 
 ListEndpoints = Callable[[], Awaitable[Sequence[str]]]
 """URLs of the pages to collect, as they are now."""
@@ -26,32 +23,6 @@ LISTING = "list"
 """Stands for the list of pages where it cannot be had."""
 
 logger = logging.getLogger(__name__)
-
-
-class MetricsPage(Protocol):
-    """A page in Prometheus's text format (`shared.telemetry.prometheus.CONTENT_TYPE`)."""
-
-    async def render(self) -> bytes:
-        """The page now, or as it was a few seconds ago."""
-        ...
-
-    async def close(self) -> None:
-        """Let connections go."""
-        ...
-
-
-class ProcessPage:
-    """The page of one process without Ray."""
-
-    def __init__(self, sink: PrometheusSink):
-        self._sink = sink
-
-    async def render(self) -> bytes:
-        """Everything counted so far, but for the probes."""
-        return merge((parse(self._sink.page().decode()),))
-
-    async def close(self) -> None:
-        """Nothing to let go."""
 
 
 class ClusterPage:

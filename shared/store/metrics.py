@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 LOOKUPS = "segserve_store_lookups_total"
-"""Counter {tier, outcome}: where images and embeddings were looked for, and what came of it."""
+"""Counter {tier, outcome}: where images and embeddings were looked for, and what came of it. Tiers: memory, redis,
+computed: an embedding on its way down. image: the image record, which is the authority."""
 CALL_SECONDS = "segserve_store_call_seconds"
 """Histogram {operation}: seconds of one call to Redis, whatever its end; calls skipped by the breaker are not in it."""
 ERRORS = "segserve_store_errors_total"
 """Counter {operation, reason}: calls that did not do their work."""
 BYTES = "segserve_store_bytes"
-"""Gauge {tier}: bytes that this process keeps in memory."""
+"""Gauge {tier}: bytes that this process keeps in memory: of embeddings (memory), and of images (image) where no Redis
+is configured."""
 BREAKER_OPEN = "segserve_store_breaker_open"
 """Gauge: 1 while calls to Redis are skipped, else 0."""
 
-LookupTier = Literal["memory", "redis", "computed", "image"]
-"""memory, redis, computed: an embedding on its way down the tiers. image: the image record, which is the authority."""
 Outcome = Literal["hit", "miss", "corrupt", "error", "run", "joined", "failed"]
 """hit, miss, corrupt, error: of a lookup (error: the store did not answer). run, joined, failed: of `computed`: the
 encoder ran, another caller's run was shared, the run raised."""
@@ -29,5 +29,3 @@ Reason = Literal[
 """timeout, connection: the server is slow or away. open: skipped by the breaker. crowded: not tried, this process has
 too many calls under way. full: out of memory. too_large: over the cap, not sent. refused: any other error reply.
 corrupt: read back altered. dropped: too much waits to be written. internal: a defect of ours, in the log."""
-MemoryTierName = Literal["memory", "image"]
-"""Tiers of `BYTES`: embeddings, and images where no Redis is configured."""

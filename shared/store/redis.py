@@ -80,11 +80,6 @@ class RedisClient:
             sink=sink,
         )
 
-    @property
-    def is_skipped(self) -> bool:
-        """Whether the breaker is open: calls fail at once, but for a trial now and then."""
-        return self._breaker.is_open
-
     async def call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]]) -> T:
         """Run `action`, all of it within the timeout. Raises `StoreFailure`, counted under `operation`.
 

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from shared.serving.line import SOCKET
-from tests.e2e.scrape import at_rest, samples, total
+from tests.e2e.scrape import at_rest, total
+from tests.integration.trivial.observed import BRIGHT, metric, new_side, passes, pids
 from tests.integration.trivial.platform import (
     HERE,
     PNG,
@@ -38,7 +38,6 @@ from tests.platform import Platform, running
 
 EVENTS = {"Accept": "text/event-stream"}
 ONE_DECODER_EACH = ["computed", "memory", "memory", "memory"] * 4
-BRIGHT = {"model": "bright", "role": "semantic"}
 
 pytestmark = pytest.mark.integration
 
@@ -87,28 +86,6 @@ def tiers_of_clicks(platform: Platform) -> list[str]:
             assert answer.status_code == 200, answer.text
             tiers.append(answer.json()["embedding"])
     return tiers
-
-
-def pids(platform: Platform, name: str = "bright", deployment: str = "Semantic") -> set[int]:
-    return {process.pid for process in replicas(platform, name, deployment)}
-
-
-def metric(platform: Platform, name: str, **labels: str) -> float:
-    """A metric's sum over all series that have these labels, as the page shows it now: it lags behind by seconds."""
-    with httpx.Client(base_url=platform.url, timeout=120) as client:
-        return total(samples(client), name, **labels)
-
-
-def new_side() -> int:
-    """A side for images that nobody has sent before, not even a first try of the same test."""
-    return int(np.random.default_rng().integers(100, 2000))
-
-
-def passes(platform: Platform) -> tuple[float, float]:
-    """Forward passes of `bright` and their items so far, once all are on the page."""
-    with httpx.Client(base_url=platform.url, timeout=120) as client:
-        page = at_rest(client)
-    return total(page, "segserve_batch_size_count", **BRIGHT), total(page, "segserve_batch_items_total", **BRIGHT)
 
 
 def test_an_image_is_answered_by_the_model(platform: Platform) -> None:

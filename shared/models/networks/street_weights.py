@@ -26,13 +26,7 @@ class Street(NamedTuple):
 
 def build() -> Street:
     """Both halves with random weights, in the fused form that is stored."""
-    street = Street(StreetNet(), PromptDecoder())
-    street.dense.auxiliary = nn.Sequential()
-    for net in street:
-        net.eval().requires_grad_(False)
-        fuse(net)
-        _round_to_half(net)
-    return street
+    return _as_stored(Street(StreetNet(), PromptDecoder()))
 
 
 def from_training(dense: dict[str, Tensor], decoder: dict[str, Tensor]) -> Street:
@@ -40,6 +34,11 @@ def from_training(dense: dict[str, Tensor], decoder: dict[str, Tensor]) -> Stree
     street = Street(StreetNet(), PromptDecoder())
     street.dense.load_state_dict(dense)
     street.decoder.load_state_dict(decoder)
+    return _as_stored(street)
+
+
+def _as_stored(street: Street) -> Street:
+    """The same, fused, rounded and without what only training needs."""
     street.dense.auxiliary = nn.Sequential()
     for net in street:
         net.eval().requires_grad_(False)

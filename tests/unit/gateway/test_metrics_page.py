@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from services.gateway.metrics_page import ClusterPage, ProcessPage
+from services.gateway.metrics_page import ClusterPage
 from shared.telemetry.prometheus import PrometheusSink
 from tests.unit.store.clock import Clock
 
@@ -155,12 +155,3 @@ async def test_without_a_list_the_known_pages_are_read() -> None:
         assert 'endpoint="list"} 0.0' in shown.decode()
         nodes.listing = None
         assert b'endpoint="list"' not in await page.render()
-
-
-async def test_one_process_shows_its_own() -> None:
-    sink = PrometheusSink()
-    sink.count("segserve_rejections_total", 2, reason="server")
-    page = ProcessPage(sink)
-    assert rejections(await page.render()) == 2
-    assert await page.render() == await page.render()
-    await page.close()
