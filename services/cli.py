@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -57,21 +58,34 @@ def tune(chosen: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "load_tests.tuning", *chosen.words])
 
 
-def segment(chosen: argparse.Namespace) -> None:
-    """Send each image; print what was found, and write pictures beside the images where asked."""
+def segment(chosen: argparse.Namespace) -> int:
+    """Send each image; print what was found, and write pictures beside the images where asked.
+
+    A file that fails is named and the next ones go on; 1 where any failed.
+    """
+    failed = 0
     with httpx.Client(base_url=chosen.url, timeout=120) as http:
         for path in chosen.images:
-            if not path.is_file():
-                raise CommandFailed(f"{path} is no file")
-            options = {"model": chosen.model} if chosen.model else {}
-            if chosen.everything:
-                _everything(chosen, path)
-                continue
-            _show(path, chosen.task, _post(http, chosen.task, path, options).json())
-            if chosen.overlay:
-                target = path.with_name(f"{path.stem}.{chosen.task}.png")
-                target.write_bytes(_post(http, chosen.task, path, {**options, "format": "overlay"}).content)
-                console.print(f"wrote {target}")
+            try:
+                _segment_one(http, chosen, path)
+            except CommandFailed as error:
+                failed += 1
+                console.print(f"[red]segserve:[/red] {escape(str(path))}: {escape(str(error))}")
+    return int(failed > 0)
+
+
+def _segment_one(http: httpx.Client, chosen: argparse.Namespace, path: Path) -> None:
+    if not path.is_file():
+        raise CommandFailed("a folder, no file" if path.is_dir() else "no such file")
+    if chosen.everything:
+        _everything(chosen, path)
+        return
+    options = {"model": chosen.model} if chosen.model else {}
+    _show(path, chosen.task, _post(http, chosen.task, path, options).json())
+    if chosen.overlay:
+        target = path.with_name(f"{path.stem}.{chosen.task}.png")
+        target.write_bytes(_post(http, chosen.task, path, {**options, "format": "overlay"}).content)
+        console.print(f"wrote {escape(str(target))}")
 
 
 def _everything(chosen: argparse.Namespace, path: Path) -> None:
@@ -94,13 +108,14 @@ def _everything(chosen: argparse.Namespace, path: Path) -> None:
                     target.write_bytes(_post(http, "promptable/everything", path, options).content)
     except SegServeError as error:
         raise CommandFailed(f"{error.code}: {error.message}") from None
-    title = f"{path.name}: {found.width}x{found.height}, {found.model}@{found.model_version}, {len(found.masks)} masks"
+    name, count = escape(path.name), len(found.masks)
+    title = f"{name}: {found.width}x{found.height}, {found.model}@{found.model_version}, {count} masks"
     table = Table("predicted IoU", "stability", "area", "box", title=title, title_justify="left")
     for mask in found.masks:
         table.add_row(f"{mask.predicted_iou:.2f}", f"{mask.stability_score:.2f}", f"{mask.area:,}", str(list(mask.box)))
     console.print(table)
     if chosen.overlay:
-        console.print(f"wrote {target}")
+        console.print(f"wrote {escape(str(target))}")
 
 
 def evaluate(chosen: argparse.Namespace) -> int:
@@ -193,7 +208,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 
 def _show(path: Path, task: str, answer: dict[str, Any]) -> None:
     found = answer["instances" if task == "instance" else "segments"]
-    title = f"{path.name}: {answer['width']}x{answer['height']}, {answer['model']}@{answer['model_version']}"
+    title = f"{escape(path.name)}: {answer['width']}x{answer['height']}, {answer['model']}@{answer['model_version']}"
     table = Table("label", "score", "area", "share", title=title, title_justify="left")
     pixels = answer["width"] * answer["height"]
     for each in found:

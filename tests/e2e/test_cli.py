@@ -30,8 +30,12 @@ def test_models_lists_the_bundled_model(server_url: str, capsys: pytest.CaptureF
 def test_errors_are_told_plainly(server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "notes.png"
     text.write_text("no image at all")
-    assert main(["segment", str(text), "--url", server_url]) == 1
-    assert "unsupported_format" in capsys.readouterr().out
+    photo = tmp_path / "street[1].png"
+    photo.write_bytes(drawn_street())
+    assert main(["segment", str(text), str(photo), "--url", server_url]) == 1
+    told = "".join(capsys.readouterr().out.split())
+    assert "notes.png:unsupported_format" in told
+    assert "street[1].png:480x360" in told  # one bad file does not stop the next
     assert main(["segment", str(tmp_path / "absent.png"), "--url", server_url]) == 1
     assert main(["models", "--url", "http://127.0.0.1:9"]) == 1
     assert "is the platform up?" in capsys.readouterr().out
