@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import io
 import json
 import struct
@@ -133,6 +134,12 @@ BODY_CASES = [
     said("JSON that is not UTF-8", 400, "malformed", "body", b'{"model": "\xff\xfe"}'),
     said("a number of 5,000 digits", 400, "malformed", "body", '{"simplify": ' + "1" * 5000 + "}"),
     said("a field twice in JSON", 422, "invalid_option", "model", '{"model": "a", "model": "b"}'),
+    said("JSON that is null", 400, "malformed", "body", "null"),
+    said("half a surrogate as a name", 422, "invalid_option", "body", '{"image": "' + IN_BASE64 + '", "\\ud800": 1}'),
+    raw("a compressed body", 415, "unsupported_format", "Content-Encoding", gzip.compress(PNG),
+        headers={"Content-Encoding": "gzip"}),
+    BadInput("a compressed upload", IMAGES, 415, "unsupported_format", "Content-Encoding", content=gzip.compress(PNG),
+             content_type="image/png", headers={"Content-Encoding": "gzip"}),
     said("half a surrogate", 422, "invalid_option", "model", '{"image": "' + IN_BASE64 + '", "model": "\\ud800"}'),
     BadInput("multipart without a boundary", SEMANTIC, 400, "malformed", "Content-Type", content=b"--a\r\n",
              content_type="multipart/form-data"),
@@ -187,6 +194,7 @@ PROMPT_CASES = [
     prompt("a negative coordinate", "prompts[0].points[0][0]", [{"points": [[-0.5, 1]]}]),
     prompt("text as a coordinate", "prompts[0].points[0][0]", [{"points": [["1", 2]]}]),
     prompt("a boolean as a coordinate", "prompts[0].points[0][1]", [{"points": [[1, True]]}]),
+    prompt("a prompt that is a number", "prompts[0]", [3], says="should be an object"),
     prompt("three coordinates", "prompts[0].points[0]", [{"points": [[1, 2, 3]]}]),
     prompt("fewer labels than points", "prompts[0].labels", [{"points": [[1, 2], [3, 4]], "labels": [1]}]),
     prompt("a label that is none", "prompts[0].labels[1]", [{"points": [[1, 2], [3, 4]], "labels": [1, 2]}]),
@@ -249,5 +257,5 @@ def check_answer(case: BadInput, status: int, body: bytes) -> None:
         assert len(detail["value"] or "") <= 100
     assert not case.says or case.says in answer["details"][0]["reason"], text
     assert answer["message"]
-    for leak in ("Traceback", 'File "', ".py", "site-packages", " at 0x"):
+    for leak in ("Traceback", 'File "', ".py", "site-packages", " at 0x", "NoneType", "instance of"):
         assert leak not in text

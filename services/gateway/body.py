@@ -31,6 +31,7 @@ MAX_FIELDS = 64
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _IMAGE_VALUE = re.compile(rb'"(?:background_)?image"\s*:\s*"[^"]*+"')
+_JSON_KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 _KINDS = "multipart/form-data, application/json, image/*, application/octet-stream"
 
 
@@ -49,6 +50,7 @@ class Sent:
 async def read(request: Request, settings: Settings) -> Sent:
     """Read and take apart. Raises `BodyTooLarge`, `Malformed`, `InvalidOption` or `UnsupportedFormat`."""
     content_type = request.headers.get("content-type", "")
+    check_encoding(request)
     body = await read_bytes(request, settings.max_body_bytes)
     if len(body) < OFF_LOOP_BYTES:
         return parse(body, content_type, settings)
@@ -59,6 +61,13 @@ async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body. Raises `BodyTooLarge` from its announced length, or as soon as more than `limit` bytes came."""
     check_announced(request, limit)
     return b"".join([chunk async for chunk in limited(request, limit)])
+
+
+def check_encoding(request: Request) -> None:
+    """Raises `UnsupportedFormat` where the body says that it is compressed: it would only look like a broken image."""
+    encoding = request.headers.get("content-encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedFormat.of("Content-Encoding", encoding, "identity", "send the body uncompressed")
 
 
 def check_announced(request: Request, limit: int) -> None:
@@ -137,7 +146,7 @@ def _json_object(body: bytes, settings: Settings) -> dict[str, Any]:
     _check_size("prompts", len(body) - images, settings)
     values = parse_json(body, "body")
     if not isinstance(values, dict):
-        raise Malformed.of("body", type(values).__name__, "a JSON object", "the JSON body must be an object")
+        raise Malformed.of("body", _JSON_KINDS[type(values)], "a JSON object", "the JSON body must be an object")
     return values
 
 

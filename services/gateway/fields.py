@@ -157,7 +157,7 @@ def _number(text: str) -> int | float | str:
 
 
 def _detail(error: ErrorDetails, options: type[Request]) -> Detail:
-    name = path(error["loc"])
+    name = path(error["loc"]) or "body"  # a name that is half a surrogate has no place
     kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown(name, error, options)
@@ -166,6 +166,8 @@ def _detail(error: ErrorDetails, options: type[Request]) -> Detail:
     context = error.get("ctx", {})
     limits = [text.format(context[key]) for key, text in _LIMITS if key in context]
     reason = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if kind in ("model_type", "model_attributes_type"):
+        reason = "should be an object"
     return detail(name, shown(error["input"]), ", ".join(limits) or None, reason[:1].lower() + reason[1:])
 
 

@@ -20,7 +20,8 @@ def answer_format(option: Format | None, accept: str, has_label_map: bool) -> Fo
     """The format of the answer. `Accept: image/png` is the bare label map, where the task has one.
 
     Raises `NotAcceptable` for a kind of picture that the task does not give, and `InvalidOption` where `format` says
-    otherwise than `Accept`. Other media types in `Accept` are passed over: the answer is what `format` says.
+    otherwise than an `Accept` that has no room for JSON. Other media types in `Accept` are passed over: the answer is
+    what `format` says.
     """
     if "image/" not in accept.lower():
         return option or "rle"
@@ -30,7 +31,7 @@ def answer_format(option: Format | None, accept: str, has_label_map: bool) -> Fo
         raise NotAcceptable.of("Accept", accept, f"{JSON}, {PNG}", "pictures come as image/png only")
     if not png or json > png or (json == png and not (exact and not json_exact)):
         return option or "rle"
-    if option in PICTURES:
+    if option in PICTURES or (option not in (None, "png") and json):
         return option
     if not has_label_map:
         raise NotAcceptable.of("Accept", accept, JSON, "this task has no label map: ask for format=overlay or JSON")

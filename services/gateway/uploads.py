@@ -20,6 +20,7 @@ from services.gateway.body import (
     OFF_LOOP_BYTES,
     Sent,
     check_announced,
+    check_encoding,
     decode_base64,
     field_text,
     limited,
@@ -113,6 +114,7 @@ async def receive_images(request: Request, gateway: Gateway, options: type[Optio
 async def _begun(request: Request, gateway: Gateway, options: type[Options]) -> Uploads[Options]:
     """A long upload up to its first image; the rest is read as its images are asked for."""
     settings = gateway.settings
+    check_encoding(request)
     check_announced(request, settings.max_upload_bytes)
     limits = (settings.max_images_per_upload + MAX_FIELDS, settings.max_body_bytes)
     chunks = limited(request, settings.max_upload_bytes)

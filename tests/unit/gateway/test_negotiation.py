@@ -30,6 +30,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
         ("png", "image/png", "label_map"),
         ("overlay", "image/png", "overlay"),
         ("polygon", "text/html", "polygon"),
+        ("rle", "image/*;q=0.5, application/json;q=0.1", "rle"),
+        ("polygon", "image/avif, image/*, */*;q=0.8", "polygon"),
     ],
 )
 def test_the_format_that_both_allow(option: Format | None, accept: str, expected: Format) -> None:
