@@ -242,11 +242,13 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(command)
     command.set_defaults(run=evaluate)
 
-    command = commands.add_parser("agree", help="compare an engine's answers with torch's", add_help=False)
+    # No word is an option here, `--help` neither: argparse's REMAINDER alone takes no option as its first word.
+    passed_on: dict[str, Any] = {"add_help": False, "prefix_chars": "\0"}
+    command = commands.add_parser("agree", help="compare an engine's answers with torch's", **passed_on)
     command.add_argument("words", nargs=argparse.REMAINDER)
     command.set_defaults(run=agree)
 
-    command = commands.add_parser("tune", help="find a model's best layout for a latency limit", add_help=False)
+    command = commands.add_parser("tune", help="find a model's best layout for a latency limit", **passed_on)
     command.add_argument("words", nargs=argparse.REMAINDER)
     command.set_defaults(run=tune)
 
