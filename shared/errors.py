@@ -42,6 +42,9 @@ class SegServeError(Exception):
         self.retry_after_s = retry_after_s
         super().__init__(self.message, details, retry_after_s)
 
+    def __str__(self) -> str:
+        return self.message
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.details, self.retry_after_s)
 

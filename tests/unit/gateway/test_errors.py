@@ -99,3 +99,7 @@ async def test_headers_of_an_answer(gateway: Running) -> None:
     stages = [part.split(";")[0] for part in response.headers["server-timing"].split(", ")]
     assert stages == ["decode", "predict", "receive", "service"]
     assert gateway.sink.values("segserve_stage_seconds", stage="receive", task="semantic")
+
+
+def test_an_error_prints_as_its_message() -> None:
+    assert str(Overloaded.of("model", "street", 8, "too many wait")) == "model: too many wait"
