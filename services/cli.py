@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(chosen.run(chosen) or 0)
     except (CommandFailed, SettingsError) as error:
-        console.print(f"[red]segserve:[/red] {error}")
+        console.print(f"[red]segserve:[/red] {escape(str(error))}")
     except httpx.TransportError:
         console.print(f"[red]segserve:[/red] nothing answers at {chosen.url}: is the platform up? (segserve up)")
     return 1
@@ -68,7 +68,7 @@ def segment(chosen: argparse.Namespace) -> int:
         for path in chosen.images:
             try:
                 _segment_one(http, chosen, path)
-            except CommandFailed as error:
+            except (CommandFailed, OSError) as error:
                 failed += 1
                 console.print(f"[red]segserve:[/red] {escape(str(path))}: {escape(str(error))}")
     return int(failed > 0)
@@ -95,10 +95,10 @@ def _everything(chosen: argparse.Namespace, path: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} clicks"))
     try:
         with Client(chosen.url) as client, Progress(*columns, console=console, transient=True) as bars:
-            bar = bars.add_task(path.name, total=None)
+            bar = bars.add_task(escape(path.name), total=None)
 
             def follow(done: int, total: int, masks: int) -> None:
-                bars.update(bar, completed=done, total=total, description=f"{path.name}: {masks} masks")
+                bars.update(bar, completed=done, total=total, description=f"{escape(path.name)}: {masks} masks")
 
             found = client.everything(path, model=chosen.model or None, progress=follow)
             if chosen.overlay:

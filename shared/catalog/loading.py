@@ -58,6 +58,11 @@ def settle(card: Card, options: LoadOptions) -> LoadOptions:
     return found
 
 
+def one_thread_a_pass(threads: int, passes: int) -> bool:
+    """Whether `threads` (0: the engine's own choice) shared by so many passes at once leave each with one."""
+    return 0 < threads <= passes
+
+
 def load(card: Card, options: LoadOptions) -> LoadedModels:
     """Load the card's models for the roles asked for. Raises `ValueError` for a role that the card does not have.
 
@@ -67,6 +72,6 @@ def load(card: Card, options: LoadOptions) -> LoadedModels:
     missing = set(options.roles) - set(card.roles)
     if missing:
         raise ValueError(f"card {card.name} has roles {card.roles}, not {sorted(missing)}")
-    if 0 < options.threads <= options.in_flight:
+    if one_thread_a_pass(options.threads, options.in_flight):
         import_module("cv2").setNumThreads(1)
     return resolve_loader(card)(card, options)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.catalog.loading import one_thread_a_pass
 from shared.types import EngineName, Precision, Task
 
 MEBIPIXEL = 2**20
@@ -83,7 +84,7 @@ class ServiceArgs(BaseModel):
     @property
     def rides(self) -> bool:
         """Whether decoding and encoding go with the pass, in its thread: each that overlaps others has but one."""
-        return 0 < self.threads <= self.slots
+        return one_thread_a_pass(self.threads, self.slots)
 
     def live(self, user_config: Mapping[str, Any] | None) -> UserConfig:
         """The deployment's `user_config`, checked. Raises `ValidationError` or `ValueError` naming the field."""

@@ -41,6 +41,18 @@ def test_errors_are_told_plainly(server_url: str, tmp_path: Path, capsys: pytest
     assert "is the platform up?" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [["--task", "semantic"], ["--everything"]])
+def test_a_picture_that_cannot_be_written_is_told_with_its_file(
+    options: list[str], server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "street.png"
+    photo.write_bytes(drawn_street())
+    for kind in ("semantic", "everything"):
+        (tmp_path / f"street.{kind}.png").mkdir()
+    assert main(["segment", str(photo), *options, "--overlay", "--url", server_url]) == 1
+    assert "Isadirectory" in "".join(capsys.readouterr().out.split())
+
+
 def test_doctor_finds_what_the_platform_needs(server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert "missing" not in capsys.readouterr().out
