@@ -5,6 +5,9 @@ A field that the format asked for has no use for is refused: it would be ignored
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Literal
+
 from services.gateway.body import BACKGROUND
 from services.gateway.context import Gateway
 from services.gateway.negotiation import packing
@@ -20,6 +23,7 @@ USED_BY: dict[str, Format] = {
     "tint": "recolor",
     "blur_strength": "blur",
 }
+LOOKS = frozenset(EffectFields.model_fields)
 
 
 async def effect_of(
@@ -27,6 +31,8 @@ async def effect_of(
 ) -> Effect:
     """Raises `InvalidOption` for fields that do not fit the format, and what the image store raises for a background
     by its id."""
+    if form not in ("replace", "recolor") and background is None and fields.model_fields_set.isdisjoint(LOOKS):
+        return _plain(packing(accept))
     given = {name for name in USED_BY if name != BACKGROUND and getattr(fields, name) is not None}
     given |= {BACKGROUND} if background is not None else set()
     for name in sorted(given):
@@ -49,6 +55,12 @@ async def effect_of(
         matting=fields.matting,
         packing=packing(accept),
     )
+
+
+@cache
+def _plain(packed: Literal["auto", "one", "zip"]) -> Effect:
+    """Where no look is asked for: what most requests have."""
+    return Effect(packing=packed)
 
 
 def _rgb(text: str | None) -> tuple[int, int, int] | None:

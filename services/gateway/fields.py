@@ -56,10 +56,16 @@ def gather(query: Iterable[tuple[str, str]], sent: Sent, options: type[Request])
 def check(options: type[Options], fields: Mapping[str, Any]) -> Options:
     """The options of these fields. Raises `InvalidOption` naming every field at fault (the first 20)."""
     try:
-        return options.model_validate(fields)
+        return options.model_validate(fields) if fields else _untouched(options)
     except ValidationError as error:
         details = [_detail(each, options) for each in error.errors(include_url=False)[:SHOWN_ERRORS]]
         raise invalid(details) from None
+
+
+@cache
+def _untouched(options: type[Options]) -> Options:
+    """What most requests ask for: every default. Frozen, so one serves all."""
+    return options.model_validate({})
 
 
 def invalid(details: Iterable[Detail]) -> InvalidOption:

@@ -16,6 +16,7 @@ PICTURES: tuple[Format, ...] = ("overlay", "cutout", "blur", "replace", "recolor
 EVENTS = "text/event-stream"
 
 
+@lru_cache(maxsize=64)
 def answer_format(option: Format | None, accept: str, has_label_map: bool) -> Format:
     """The format of the answer. `Accept: image/png` is the bare label map, where the task has one.
 
@@ -40,6 +41,7 @@ def answer_format(option: Format | None, accept: str, has_label_map: bool) -> Fo
     raise InvalidOption.of("format", option, PNG, "disagrees with the header Accept: send one of them")
 
 
+@lru_cache(maxsize=64)
 def packing(accept: str) -> Literal["auto", "one", "zip"]:
     """How cut-outs come: by whichever of `application/zip` and `image/png` `accept` names and wants more."""
     archive, named = _quality(accept, ZIP)
@@ -66,7 +68,7 @@ def _quality(accept: str, media_type: str) -> tuple[float, bool]:
 
 @lru_cache(maxsize=256)
 def _ranges(accept: str) -> Mapping[str, float]:
-    """Every range of the header with its quality. Callers send few different ones, and each request asks twice."""
+    """Every range of the header with its quality. Callers send few different ones, and a request asks several times."""
     return dict(_range(part) for part in accept.lower().split(","))
 
 

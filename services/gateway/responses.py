@@ -19,12 +19,9 @@ JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 def respond(answer: Answer, stages: Stages) -> Response:
     """The response of a task: the service's body as it is, with the time of each stage, here and there."""
-    response = Response(answer.body, media_type=answer.media_type)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Server-Timing"] = server_timing((*answer.timings, *stages.timings()))
-    for name, value in answer.headers:
-        response.headers[name] = value
-    return response
+    timing = server_timing((*answer.timings, *stages.timings()))
+    headers = {"Cache-Control": "no-store", "Server-Timing": timing, **dict(answer.headers)}
+    return Response(answer.body, headers=headers, media_type=answer.media_type)
 
 
 def fresh(content: Mapping[str, Any], status: int = 200) -> Response:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,9 +48,16 @@ async def answer(request: Request, task: DenseTask) -> Response:
 
 def dense_options(fields: DenseOptionFields, form: Format, effect: Effect) -> DenseOptions:
     """The call's options: whatever the task takes and the service sees."""
-    given = fields.model_dump(exclude={"model", "store", "format", "classes", *EffectFields.model_fields})
+    given = {name: getattr(fields, name) for name in _passed_on(type(fields))}
     classes = None if fields.classes is None else tuple(fields.classes)
     return DenseOptions(format=form, classes=classes, effect=effect, **given)
+
+
+@cache
+def _passed_on(fields: type[DenseOptionFields]) -> Sequence[str]:
+    """The fields that go to the service as they are."""
+    taken = {"model", "store", "format", "classes", *EffectFields.model_fields}
+    return tuple(name for name in fields.model_fields if name not in taken)
 
 
 async def image_bytes(here: Gateway, caller: Caller, upload: Upload[DenseOptionFields]) -> bytes:
