@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 REPEAT_S = 1.0
 """Ray forgets a gauge after two reporting intervals (1 s at the least) without a new value, so each is set again."""
-TOLD_EVERY_S = 0.25
+TOLD_EVERY_S = 0.5
 """How long counts and observations gather before Ray is told."""
-AT_ONCE, PAUSE_S = 64, 0.0005
+AT_ONCE, PAUSE_S = 512, 0.0005
 """So many observations are told in a row; then whoever waits for the interpreter has it for so long."""
 
 
