@@ -48,6 +48,9 @@ AT_REST: Mapping[str, str] = {
     "RAY_object_manager_timer_freq_ms": "1000",
     "RAY_kill_idle_workers_interval_ms": "1000",
     "RAY_io_context_monitor_probe_interval_ms": "10000",
+    # Each handler's times, for Ray's developers too: half the cost of the look for signals that every process takes a
+    # hundred times a second.
+    "RAY_event_stats": "0",
     # A file with the state of GCS and raylet, for Ray's developers.
     "RAY_debug_dump_period_milliseconds": "0",
     # What the node's agent says of every process: as often as the processes themselves report.
