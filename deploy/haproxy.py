@@ -17,7 +17,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import DeadlineExceeded, InternalError, Malformed, ModelUnavailable, SegServeError
+from shared.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InternalError,
+    Malformed,
+    ModelUnavailable,
+    NotFound,
+    RequestTimeout,
+    SegServeError,
+)
 
 MARK = "# Closed by SegServe."
 RETRY_AFTER_S = 1
@@ -25,7 +34,7 @@ RETRY_AFTER_S = 1
 TUNNEL_S = 3600
 """Longest silence on a WebSocket."""
 REQUEST_WITHIN_S = 60
-"""Longest that a caller may take to send a request: its headers and as much of its body as HAProxy keeps."""
+"""Longest that a caller may take to send the headers of a request, and again as much of its body as HAProxy keeps."""
 OPENS = frozenset({"frontend prometheus", "listen stats"})
 """Sections of Serve's that are dropped whole: pages on every interface that tell anyone who asks what runs."""
 FRONTEND = "frontend http_frontend"
@@ -34,15 +43,17 @@ NOBODY = "backend default_backend"
 UNREACHABLE = ModelUnavailable("The server cannot be reached just now: try again.")
 OWN_ANSWERS: dict[int, SegServeError] = {
     400: Malformed(),
-    408: DeadlineExceeded("The request did not arrive in time."),
+    404: NotFound(),
+    408: RequestTimeout(),
+    413: BodyTooLarge(),
     500: InternalError(),
     501: Malformed(),
     502: UNREACHABLE,
     503: UNREACHABLE,
     504: DeadlineExceeded(),
 }
-"""What HAProxy answers by itself to a request, by the status that it would give it. (To bytes that never become a
-request it says 400 in its own words, as Serve's proxy does.)"""
+"""What HAProxy answers by itself, by the status that it would give it. What it says to bytes that never become a
+request is compiled into it: see `deploy.pages`."""
 
 
 class NotUnderstood(ValueError):
@@ -51,15 +62,25 @@ class NotUnderstood(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where callers come in: the public address, on which Serve's frontend listens once rewritten."""
+    """Where callers come in: the public address, on which Serve's frontend listens once rewritten, and how many bytes
+    the gateway takes of any request and of `POST /v1/images`."""
 
     host: str
     port: int
+    max_body_bytes: int
+    max_upload_bytes: int
 
     @property
     def bind(self) -> str:
         """As HAProxy writes it."""
         return f"ipv6@[{self.host}]:{self.port}" if ":" in self.host else f"ipv4@{self.host}:{self.port}"
+
+    @property
+    def too_long(self) -> str:
+        """HAProxy's condition for a request that says itself that the gateway will refuse it."""
+        size = "req.body_size gt"
+        usual = f"{{ {size} {self.max_body_bytes} }} !{{ path /v1/images }}"
+        return f"{usual} or {{ {size} {max(self.max_body_bytes, self.max_upload_bytes)} }}"
 
 
 def sections(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -122,14 +143,18 @@ def _defaults(lines: list[str]) -> list[str]:
     """Our answers in the place of error files that turn every failure into 500, and limits for silent callers."""
     kept = [line for line in lines if not line.startswith(("errorfile ", "option httplog", "option log-health-checks"))]
     timeouts = [f"timeout tunnel {TUNNEL_S}s", f"timeout http-request {REQUEST_WITHIN_S}s"]
-    return [*kept, *timeouts, "option http-buffer-request", *map(_answer, OWN_ANSWERS)]
+    return [*kept, *timeouts, *map(_answer, OWN_ANSWERS)]
+
+
+def body(error: SegServeError, request_id: str) -> str:
+    """The body that `services.gateway.errors` would give."""
+    return json.dumps({"code": error.code, "message": error.message, "details": [], "request_id": request_id})
 
 
 def _answer(status: int) -> str:
-    """What HAProxy answers in the place of its own page: the body that `services.gateway.errors` would give."""
+    """What HAProxy answers in the place of its own page."""
     error = OWN_ANSWERS[status]
-    body = json.dumps({"code": error.code, "message": error.message, "details": [], "request_id": "%[var(txn.id)]"})
-    quoted = body.replace('"', '\\"')
+    quoted = body(error, "%[var(txn.id)]").replace('"', '\\"')
     told = f' hdr X-Answered-As {error.status} hdr Cache-Control "no-store"'
     retry = f" hdr Retry-After {RETRY_AFTER_S}" if error.status == 503 else ""
     return f'http-error status {status} content-type application/json lf-string "{quoted}"{told}{retry}'
@@ -146,6 +171,10 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
         f"http-request set-var(txn.id) req.hdr(x-request-id) if {well_formed}",
         "http-request set-var(txn.id) uuid,regsub(-,,g) unless { var(txn.id) -m found }",
         "http-request set-header x-request-id %[var(txn.id)]",
+        # Serve's own pages are no business of a caller's; its checks of the gateways do not come this way.
+        "http-request return status 404 default-errorfiles if { path,url_dec -m beg /-/ }",
+        # Read in few pieces, and sent again when a gateway dies; what the gateway will refuse it refuses at once.
+        f"http-request wait-for-body time {REQUEST_WITHIN_S}s unless {door.too_long}",
         # Sent again when a gateway died under it: everything but making a job can be done twice.
         "http-request disable-l7-retry if { path_beg /v1/jobs }",
         "http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
@@ -154,6 +183,9 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
             for status in sorted({error.status for error in OWN_ANSWERS.values()})
         ),
         "http-after-response del-header x-answered-as",
+        # The server below the gateway says in plain text that it does not understand a request.
+        "acl plain res.hdr(content-type) -m beg text/plain",
+        "http-response return status 400 default-errorfiles if { status 400 } plain",
         *kept,
     ]
 
@@ -181,11 +213,13 @@ def taking_over(arguments: Sequence[str], text: str) -> list[str]:
 
 
 def main() -> None:
-    """`python -m deploy.haproxy BINARY HOST PORT -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or exits with 1."""
+    """`python -m deploy.haproxy BINARY HOST PORT MAX_BODY MAX_UPLOAD -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or exits
+    with 1."""
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("host")
-    parser.add_argument("port", type=int)
+    for number in ("port", "max_body_bytes", "max_upload_bytes"):
+        parser.add_argument(number, type=int)
     parser.add_argument("arguments", nargs="+")
     given = parser.parse_args()
     arguments: list[str] = given.arguments
@@ -193,7 +227,8 @@ def main() -> None:
     text = path.read_text(encoding="utf-8")
     if not text.startswith(MARK):
         try:
-            path.write_text(closed(text, Door(given.host, given.port)), encoding="utf-8")
+            door = Door(given.host, given.port, given.max_body_bytes, given.max_upload_bytes)
+            path.write_text(closed(text, door), encoding="utf-8")
         except NotUnderstood as error:
             sys.exit(f"SegServe does not open HAProxy's doors: {error} in {path}")
     os.execv(given.binary, [given.binary, *taking_over(arguments, text)])

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.cluster import ROOT, free_port
+from deploy.haproxy import Door
+from deploy.pages import copied
 from deploy.progress import Failed
 from shared.settings import Settings
 
@@ -55,7 +57,8 @@ def choose(settings: Settings, host: str, port: int, folder: Path) -> Transport:
         if settings.transport == "haproxy":
             raise Failed(f"SEGSERVE_TRANSPORT=haproxy: {reason}") from None
         return Transport("serve", why_not=str(reason))
-    wrapper = write_wrapper(folder, binary, host, port)
+    door = Door(host, port, settings.max_body_bytes, settings.max_upload_bytes)
+    wrapper = write_wrapper(folder, binary, door)
     silence_s = math.ceil(max(settings.request_timeout_s, settings.stream_timeout_s)) + GRACE_S
     return Transport("haproxy", variables(wrapper, sockets, silence_s), sockets)
 
@@ -106,9 +109,11 @@ def _place(port: int) -> Path | None:
     return next((each / str(port) for each in places if len(f"{each}/65535") <= LONGEST), None)
 
 
-def write_wrapper(folder: Path, binary: str, host: str, port: int) -> Path:
+def write_wrapper(folder: Path, binary: str, door: Door) -> Path:
     """The program that Serve starts as HAProxy. No site-packages: it must start in milliseconds."""
-    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", binary, host, str(port), "--"])
+    ours = copied(Path(binary), folder)
+    where = (door.host, str(door.port), str(door.max_body_bytes), str(door.max_upload_bytes))
+    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", str(ours), *where, "--"])
     path = folder / "haproxy"
     path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {command} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

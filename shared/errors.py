@@ -103,6 +103,12 @@ class NotAcceptable(SegServeError):
     code, status, default_message = "not_acceptable", 406, "This path does not answer in that media type."
 
 
+class RequestTimeout(SegServeError):
+    """The body stopped coming, or came too slowly; nothing was begun."""
+
+    code, status, default_message = "request_timeout", 408, "The request did not arrive in time."
+
+
 class ImageMismatch(SegServeError):
     """Both an image and an image id came, and they name different images."""
 

@@ -20,8 +20,8 @@ from shared.schemas.wire import Request
 
 Kwargs = dict[str, Any]
 
-TASK_ERRORS = (400, 401, 404, 406, 409, 413, 415, 422, 429, 503, 504)
-UPLOAD_ERRORS = (400, 401, 404, 413, 415, 422, 429, 503, 504)
+TASK_ERRORS = (400, 401, 404, 406, 408, 409, 413, 415, 422, 429, 503, 504)
+UPLOAD_ERRORS = (400, 401, 404, 408, 413, 415, 422, 429, 503, 504)
 IMAGE_ERRORS = (401, 404, 422, 503)
 
 _EXAMPLES: dict[type[BaseModel], Any] = {

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import body
-from services.gateway.replay import Replay
+from services.gateway.replay import OWN_PATHS, Replay
 from shared.errors import NotFound
 from shared.serving.ingress import Place, place
 
@@ -39,7 +39,8 @@ request. The gateway does (`middleware.CallerWatch`)."""
 
 class Doorway:
     """Gives each request one well-formed id, which Serve and the gateway then use and the answer carries once. Nothing
-    passes where `where` says closed: Serve would send any path to a model's replica."""
+    passes where `where` says closed: Serve would send any path to a model's replica. Nor do Serve's own pages at the
+    public port; HAProxy asks for them at the others, and keeps its own callers from them."""
 
     def __init__(self, app: ASGIApp, where: Callable[[], Place] = place) -> None:
         self.app = app
@@ -53,7 +54,7 @@ class Doorway:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if self._place == "closed":
+        if self._place == "closed" or (self._place == "proxy" and scope["path"].startswith(OWN_PATHS)):
             await _refuse(scope, receive, send)
             return
         asked = [value for name, value in scope["headers"] if name == REQUEST_ID_HEADER]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import ErrorAnswers
 from services.gateway.scopes import Arrival, arrival, note, route
-from shared.errors import ClientGone, DeadlineExceeded
+from shared.errors import ClientGone, DeadlineExceeded, RequestTimeout
 from shared.protocols import Sink
 from shared.telemetry.logs import bound
 
@@ -149,8 +149,8 @@ class CallerWatch:
 
 class _Caller:
     """One caller's two channels, watched. Within `with`, the task is cancelled when the caller leaves or its deadline
-    passes, which a route may move meanwhile, unless the answer is complete; `with` then raises `ClientGone` or
-    `DeadlineExceeded`.
+    passes, which a route may move meanwhile, unless the answer is complete; `with` then raises `ClientGone`,
+    `DeadlineExceeded`, or `RequestTimeout` where it was the body that was waited for.
 
     Until the body has been read, reading it tells of the caller's leaving. Then a task listens for it, but only in a
     request that has taken `LISTENS_AFTER_S`: most are answered before.
@@ -162,8 +162,8 @@ class _Caller:
         self._task = asyncio.current_task()
         self._gone: asyncio.Future[None] | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._why: ClientGone | DeadlineExceeded | None = None
-        self._has_body = self._is_late = self._answered = False
+        self._why: ClientGone | DeadlineExceeded | RequestTimeout | None = None
+        self._has_body = self._is_late = self._answered = self._reads = False
 
     def __enter__(self) -> None:
         self._timer = self._loop.call_later(min(LISTENS_AFTER_S, max(0.0, self._remaining())), self._look)
@@ -184,7 +184,9 @@ class _Caller:
             self._listen()
             await asyncio.shield(self._leaving())
             return {"type": "http.disconnect"}
+        self._reads = True
         message = await self._receive()
+        self._reads = False
         if message["type"] == "http.disconnect":
             self._has_body = True
             self._leaving().set_result(None)  # whoever reads hears it: nothing to cancel
@@ -207,7 +209,7 @@ class _Caller:
         if (remaining := self._remaining()) > 0:
             self._timer = self._loop.call_later(remaining, self._look)
         else:
-            self._end(DeadlineExceeded())
+            self._end(RequestTimeout() if self._reads else DeadlineExceeded())
 
     def _remaining(self) -> float:
         came = arrival(self._scope)
@@ -229,7 +231,7 @@ class _Caller:
         self._leaving().set_result(None)
         self._end(ClientGone())
 
-    def _end(self, why: ClientGone | DeadlineExceeded) -> None:
+    def _end(self, why: ClientGone | DeadlineExceeded | RequestTimeout) -> None:
         if self._why is None and not self._answered and self._task is not None:
             self._why = why
             self._task.cancel()

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.errors import as_response, of_status
-from shared.errors import DeadlineExceeded, GatewayUnavailable, SegServeError
+from shared.errors import DeadlineExceeded, GatewayUnavailable, RequestTimeout, SegServeError
 from shared.serving.ingress import Place, place
 from shared.settings import settings
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 REPEATED = frozenset({"GET", "HEAD", "POST"})
 """Methods that are asked once more; a second `DELETE` would not find what the first one may have deleted."""
 OWN_PATHS = "/-/"
-"""Serve's own pages, for operators: left as they are."""
+"""Serve's own pages, which HAProxy asks whether a gateway is well: left as they are."""
 GRACE_S = 5.0
 """What the gateway's own deadline is given to come first."""
 
@@ -68,7 +68,7 @@ class Replay:
                     await self.app(dict(scope), tape.play(), answer.send)
         except TimeoutError:
             if not answer.begun:
-                await answer.refuse(DeadlineExceeded())
+                await answer.refuse(RequestTimeout() if tape.stalls else DeadlineExceeded())
         if not (answer.begun or tape.gone):
             await answer.refuse(GatewayUnavailable())
 
@@ -85,10 +85,13 @@ class _Tape:
     def __init__(self, receive: Receive, kept_bytes: int) -> None:
         self.gone = False
         """Whether the caller has left."""
+        self.stalls = False
+        """Whether more of the body is being waited for."""
         self.whole = True
         """Whether every message is still here."""
         self._receive, self._left = receive, kept_bytes
         self._messages: list[Message] = []
+        self._ended = False
 
     def play(self) -> Receive:
         """A channel that begins with what is kept and goes on with what comes."""
@@ -97,7 +100,10 @@ class _Tape:
         async def receive() -> Message:
             nonlocal place
             if place >= len(self._messages):
+                self.stalls = not self._ended
                 message = await self._receive()
+                self.stalls = False
+                self._ended = self._ended or not message.get("more_body", False)
                 self._keep(message)
                 if not self.whole:
                     return message

@@ -29,6 +29,11 @@ async def refused(request: Request) -> Response:
     return JSONResponse({"code": "ours"}, status, {"Retry-After": "7", "X-Request-ID": "from-behind"})
 
 
+async def too_large(request: Request) -> Response:
+    """A refusal of ours by what the headers say."""
+    return JSONResponse({"code": "ours"}, 413)
+
+
 async def events(request: Request) -> Response:
     """Server-sent events: each but the first after a `POST /next`."""
     waiting: asyncio.Queue[None] = asyncio.Queue()
@@ -64,6 +69,7 @@ APP = Starlette(
     routes=[
         Route("/length", length, methods=["GET", "POST"]),
         Route("/v1/jobs", length, methods=["POST"]),
+        Route("/v1/images", too_large, methods=["POST"]),
         Route("/refused/{status}", refused, methods=["GET", "POST"]),
         Route("/events", events),
         Route("/next", go_on, methods=["POST"]),

@@ -14,8 +14,11 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from deploy.cluster import free_port
-from deploy.haproxy import living
+from deploy.haproxy import Door, living
 from deploy.transport import BUFFER_BYTES, haproxy_binary, write_wrapper
+
+MAX_BODY, MAX_UPLOAD = 64 * 2**20, 128 * 2**20
+"""What its gateways would take."""
 
 
 @dataclass
@@ -30,6 +33,10 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def door(self) -> Door:
+        return Door("127.0.0.1", self.port, MAX_BODY, MAX_UPLOAD)
 
     @property
     def admin(self) -> Path:
@@ -64,7 +71,7 @@ class Proxy:
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """Start it as Serve does; returns when it answers on its admin socket."""
-        wrapper = write_wrapper(self.folder, haproxy_binary(), "127.0.0.1", self.port)
+        wrapper = write_wrapper(self.folder, haproxy_binary(), self.door)
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen([str(wrapper), "-db", "-f", str(self.path), "-dR", *more], stderr=log)
         self.processes.append(process)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,7 @@ from websockets.sync.client import connect
 from deploy.haproxy import REQUEST_WITHIN_S, RETRY_AFTER_S
 from deploy.transport import BUFFER_BYTES, haproxy_binary, write_wrapper
 from tests.integration.proxy.behind import EVENTS, application, misbehaving
-from tests.integration.proxy.haproxy import Proxy, proxy
+from tests.integration.proxy.haproxy import MAX_BODY, MAX_UPLOAD, Proxy, proxy
 from tests.integration.trivial.listening import listeners
 from tests.integration.trivial.platform import Load
 
@@ -147,14 +148,69 @@ def test_what_a_dying_gateway_had_is_sent_to_another_but_no_job_twice(folder: Pa
 def test_a_body_that_does_not_come_is_not_waited_for(folder: Path) -> None:
     with application() as number, proxy(folder, [number], PATIENCE_S) as found:
         text = found.path.read_text()
-        assert f"timeout http-request {REQUEST_WITHIN_S}s" in text
-        found.path.write_text(text.replace(f"http-request {REQUEST_WITHIN_S}s", "http-request 1s"))
+        for limit in (f"timeout http-request {REQUEST_WITHIN_S}s", f"wait-for-body time {REQUEST_WITHIN_S}s"):
+            assert text.count(limit) == 1
+            text = text.replace(limit, limit.replace(f"{REQUEST_WITHIN_S}s", "1s"))
+        found.path.write_text(text)
         found.start("-sf", str(found.processes[-1].pid), "-x", str(found.admin))
-        with socket.create_connection(("127.0.0.1", found.port), timeout=60) as caller:
-            caller.sendall(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
-            head, _, body = caller.makefile("rb").read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 504 ")
-    assert json.loads(body)["code"] == "deadline_exceeded"
+        for sent in (
+            b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx",
+            b"POST /length HTTP/1.1\r\nHos",
+        ):
+            status, body = said(found, sent)
+            assert (status, body["code"]) == (408, "request_timeout")
+
+
+BROKEN = {
+    "a length that is no number": b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n",
+    "two lengths": b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "no HTTP": b"hello there\r\n\r\n",
+    "the beginning of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
+    "a path that is not escaped": "GET /straße HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
+    "headers beyond the buffer": b"GET /length HTTP/1.1\r\nHost: a\r\nA: " + b"x" * BUFFER_BYTES + b"\r\n\r\n",
+    "no size of a chunk": b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "a method that the gateway's server does not know": b"BREW /length HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a control character": b"GET /length HTTP/1.1\r\nHost: a\r\nA: b\x01\r\n\r\n",
+}
+
+
+def said(found: Proxy, sent: bytes) -> tuple[int, dict[str, object]]:
+    """What these bytes are answered: the status, and the body as JSON."""
+    with socket.create_connection(("127.0.0.1", found.port), timeout=60) as caller:
+        caller.sendall(sent)
+        answer = HTTPResponse(caller)
+        answer.begin()
+        assert answer.getheader("content-type") == "application/json"
+        body: dict[str, object] = json.loads(answer.read())
+        assert body.keys() == {"code", "message", "details", "request_id"}
+        return answer.status, body
+
+
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_request_is_told_so_as_any_error(before_app: Proxy, sent: bytes) -> None:
+    status, body = said(before_app, sent)
+    assert (status, body["code"]) == (400, "malformed")
+
+
+def test_a_length_beyond_the_limit_is_answered_before_its_body_comes(before_app: Proxy) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n"
+    for path, length in (("/refused/413", MAX_BODY + 1), ("/v1/images", MAX_UPLOAD + 1), ("/refused/413", 10**15)):
+        with socket.create_connection(("127.0.0.1", before_app.port), timeout=60) as caller:
+            caller.sendall(head.format(path, length).encode())
+            answer = HTTPResponse(caller)
+            answer.begin()
+            assert answer.status == 413
+    with socket.create_connection(("127.0.0.1", before_app.port), timeout=1) as caller:
+        caller.sendall(head.format("/v1/images", MAX_BODY + 1).encode())
+        with pytest.raises(TimeoutError):
+            caller.recv(1)  # not too long there: it is waited for
+
+
+def test_serves_own_pages_are_not_seen_from_outside(before_app: Proxy) -> None:
+    with before_app.client() as client:
+        for path in ("/-/routes", "/-/ROUTES", "/-/healthz", "/%2D/healthz", "/%2d%2Fhealthz"):
+            told(client.get(path), 404, "not_found")
+        assert client.get("/length").status_code == 200  # HAProxy's own checks reach the gateway
 
 
 def test_a_reload_and_a_start_beside_a_living_one_cost_no_request(folder: Path) -> None:
@@ -174,7 +230,7 @@ def test_what_is_not_understood_is_not_opened(folder: Path) -> None:
     found = Proxy(folder)
     found.configure([])
     found.path.write_text(found.path.read_text() + "frontend new\n    bind *:9999\n")
-    wrapper = write_wrapper(folder, haproxy_binary(), "127.0.0.1", found.port)
+    wrapper = write_wrapper(folder, haproxy_binary(), found.door)
     done = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "frontend new" in done.stderr

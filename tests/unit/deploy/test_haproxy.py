@@ -29,7 +29,7 @@ listen stats
   bind *:8404
   stats enable
 """
-HERE = Door("127.0.0.1", 8000)
+HERE = Door("127.0.0.1", 8000, 2**25, 2**31)
 
 
 def lines(text: str, header: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_each_failure_of_its_own_has_an_answer_of_ours() -> None:
     [("0.0.0.0", "ipv4@0.0.0.0:80"), ("::", "ipv6@[::]:80"), ("fd00::1", "ipv6@[fd00::1]:80")],
 )
 def test_the_public_address_is_the_one_that_was_asked_for(host: str, bind: str) -> None:
-    assert f"bind {bind}" in lines(closed(SERVES, Door(host, 80)), "frontend http_frontend")
+    assert f"bind {bind}" in lines(closed(SERVES, Door(host, 80, 1, 1)), "frontend http_frontend")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy import transport
+from deploy.haproxy import Door
 from deploy.progress import Failed
 from shared.settings import Settings
 
@@ -91,7 +92,7 @@ def test_a_folder_that_someone_else_could_read_is_not_used(monkeypatch: pytest.M
 def test_the_wrapper_says_what_it_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "with a blank"
     folder.mkdir()
-    wrapper = transport.write_wrapper(folder, "/bin/echo", "127.0.0.1", 1)
+    wrapper = transport.write_wrapper(folder, "/bin/echo", Door("127.0.0.1", 1, 1024, 1024))
     config = folder / "haproxy.cfg"
     config.write_text("listen everywhere\n    bind *:1\n")
     done = subprocess.run([str(wrapper), "-f", str(config)], capture_output=True, text=True, check=False, timeout=60)

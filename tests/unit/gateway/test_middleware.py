@@ -90,6 +90,19 @@ async def test_a_caller_who_leaves_while_sending_is_counted(gateway: Running) ->
     assert not gateway.dense.calls
 
 
+@pytest.mark.parametrize(("complete", "status"), [(False, 408), (True, 504)])
+async def test_a_body_that_stops_coming_is_told_from_work_that_takes_too_long(complete: bool, status: int) -> None:
+    async def hang(call: DenseCall) -> None:
+        await asyncio.sleep(1000)
+
+    settings = Settings(request_timeout_s=0.2)
+    async with running(Brightness(info("threshold", "semantic"), hang), settings=settings) as gateway:
+        server = Server(PNG, complete=complete)
+        await asyncio.wait_for(server.run(gateway.app), 60)
+        assert server.sent[0]["status"] == status
+        assert gateway.app.state.gateway.permits.taken == 0
+
+
 async def test_a_server_that_cancels_the_request_is_heard() -> None:
     begun = asyncio.Event()
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.doorway import Doorway
 from services.gateway.replay import Replay
+from shared.serving.ingress import Place
 from tests.unit.serving.held import skip
 
 
@@ -37,9 +38,14 @@ class Gateways:
 
 
 async def ask(
-    app: ASGIApp, method: str = "POST", path: str = "/v1/semantic", kept: int = 100, within_s: float = 60.0
+    app: ASGIApp,
+    method: str = "POST",
+    path: str = "/v1/semantic",
+    kept: int = 100,
+    within_s: float = 60.0,
+    place: Place = "proxy",
 ) -> httpx.Response:
-    door = Doorway(Replay(app, kept_bytes=kept, within_s=within_s))
+    door = Doorway(Replay(app, kept_bytes=kept, within_s=within_s), lambda: place)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
         return await client.request(method, path, content=parts(), headers={"X-Request-ID": "mine"})
 
@@ -111,10 +117,16 @@ async def test_serves_own_errors_become_ours(said: Said, status: int, code: str)
         assert answer.headers["retry-after"] == "7"
 
 
-async def test_other_answers_and_serves_pages_are_left_as_they_are() -> None:
+async def test_other_answers_are_left_as_they_are() -> None:
     assert (await ask(Said(404, media=b"application/json"))).text == "in words"
     assert (await ask(Said(200))).text == "in words"
-    assert (await ask(Said(503), path="/-/healthz")).text == "in words"
+
+
+async def test_serves_own_pages_are_for_haproxy_alone() -> None:
+    for path in ("/-/healthz", "/-/routes", "/%2D/healthz"):
+        refused = await ask(Said(503), path=path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+        assert (await ask(Said(503), path=path, place="spare")).text == "in words"
 
 
 async def test_a_gateway_that_never_comes_back_has_a_deadline() -> None:
@@ -126,6 +138,17 @@ async def test_a_gateway_that_never_comes_back_has_a_deadline() -> None:
 
     answer = await ask(Never(deaths=1), within_s=0.1)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+
+
+async def test_a_body_that_stops_coming_is_the_callers_fault() -> None:
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"one "
+        await asyncio.Event().wait()
+
+    door = Doorway(Replay(Gateways(), kept_bytes=100, within_s=0.1), lambda: "proxy")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
+        answer = await client.post("/v1/semantic", content=stalls())
+    assert (answer.status_code, answer.json()["code"]) == (408, "request_timeout")
 
 
 async def test_a_stream_that_has_begun_has_none() -> None:
