@@ -85,7 +85,7 @@ class Settings(BaseModel):
     """Largest `POST /v1/images` of several images, which are worked on while they come: each at most `max_body_bytes`,
     a handful in memory at a time."""
     request_timeout_s: float = Field(default=60.0, gt=0)
-    """Deadline of a request from its arrival; later it gets 504."""
+    """Deadline of a request from its arrival; later it gets 504, or 408 where its body is still being waited for."""
     stream_timeout_s: float = Field(default=600.0, gt=0)
     """Deadline of a request that is answered by events while it is worked on; later its last event is an error."""
     stream_idle_s: float = Field(default=120.0, gt=0)
