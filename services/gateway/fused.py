@@ -28,7 +28,7 @@ class FusedReplica(ModelReplica):
 
     def __init__(self, args: ServiceArgs) -> None:
         super().__init__(args)
-        self._stores = open_stores(self.settings, self.sink)
+        self._stores = open_stores(self.settings, self.sink, packed=args.packed)
         self._model = assemble_whole(args, self.settings, self.sink, self._stores)
         self.loaded = self._model.loaded
 

@@ -1,4 +1,4 @@
-"""A card and its arguments in, the whole promptable service in this process out: for the fused layout and for tests.
+"""A loaded card in, its whole promptable service in this process out: for the fused layout (`shared.serving.whole`).
 
 On Serve the encoder is a deployment of its own (`deployment.py`); here it is called directly.
 """
@@ -6,14 +6,13 @@ On Serve the encoder is a deployment of its own (`deployment.py`); here it is ca
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from services.promptable.everything import EverythingPipeline
 from services.promptable.pipeline import EncoderPipeline, PromptablePipeline
 from shared.calls import Answer, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall, StreamEvent
 from shared.protocols import Sink
-from shared.serving.args import ServiceArgs
-from shared.serving.assembly import LoadedCard, load_card
+from shared.serving.assembly import LoadedCard
 from shared.settings import Settings
 from shared.store.opening import Stores
 
@@ -42,13 +41,14 @@ class PromptableModel:
         return self._everything.everything(call)
 
 
-def assemble(args: ServiceArgs, settings: Settings, sink: Sink, stores: Stores) -> tuple[PromptableModel, LoadedCard]:
-    """Encoder and decoder of one card, loaded and warm, over these stores. Raises what `load_card` raises."""
-    loaded = load_card(args, ("encoder", "decoder"), settings, sink)
-    executor = ThreadPoolExecutor(args.codec_threads, "codec")
-    card, info = loaded.card, loaded.info
-    encoder = EncoderPipeline(card, loaded.batchers["encoder"], settings, sink, executor)
+def in_one_process(
+    loaded: LoadedCard, stores: Stores, settings: Settings, sink: Sink, executor: Executor
+) -> PromptableModel:
+    """The service of a card loaded with the roles `encoder` and `decoder`, over these stores; `executor` decodes and
+    encodes."""
+    card, info, batchers = loaded.card, loaded.info, loaded.batchers
+    encoder = EncoderPipeline(card, batchers["encoder"], settings, sink, executor)
     prompts = PromptablePipeline(
-        card, info, encoder, loaded.batchers["decoder"], stores.images, stores.embeddings, settings, sink, executor
+        card, info, encoder, batchers["decoder"], stores.images, stores.embeddings, settings, sink, executor
     )
-    return PromptableModel(prompts), loaded
+    return PromptableModel(prompts)

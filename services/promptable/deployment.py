@@ -79,7 +79,7 @@ class DecoderReplica(ModelReplica):
     def __init__(self, args: ServiceArgs) -> None:
         super().__init__(args)
         self.loaded = load_card(args, ("decoder",), self.settings, self.sink)
-        info, stores = self.loaded.info, open_stores(self.settings, self.sink, packed=args.embeddings == "int8")
+        info, stores = self.loaded.info, open_stores(self.settings, self.sink, packed=args.packed)
         self._pipeline = PromptablePipeline(
             self.loaded.card,
             info,

@@ -75,7 +75,7 @@ class EncoderPipeline:
 
 
 class PromptablePipeline:
-    """The cheap half, with the embeddings. Implements `protocols.PromptableService`."""
+    """The cheap half, with the embeddings: `protocols.PromptableService` but for everything mode."""
 
     def __init__(
         self,

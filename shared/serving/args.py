@@ -86,6 +86,11 @@ class ServiceArgs(BaseModel):
         """Whether decoding and encoding go with the pass, in its thread: each that overlaps others has but one."""
         return one_thread_a_pass(self.threads, self.slots)
 
+    @property
+    def packed(self) -> bool:
+        """Whether embeddings are kept as int8."""
+        return self.embeddings == "int8"
+
     def live(self, user_config: Mapping[str, Any] | None) -> UserConfig:
         """The deployment's `user_config`, checked. Raises `ValidationError` or `ValueError` naming the field."""
         config = UserConfig.model_validate(user_config or {})

@@ -17,8 +17,7 @@ from shared.settings import Settings
 from shared.store.opening import Stores
 from shared.types import DenseTask
 
-ENCODER = "services.promptable.pipeline:EncoderPipeline"
-PROMPTABLE = "services.promptable.pipeline:PromptablePipeline"
+PROMPTABLE = "services.promptable.assembly:in_one_process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +37,4 @@ def assemble_whole(args: ServiceArgs, settings: Settings, sink: Sink, stores: St
     dense = dense_services(loaded, settings, sink, executor, args.rides)
     if "promptable" not in args.tasks:
         return WholeModel(loaded, dense, None)
-    encoder = named(ENCODER)(loaded.card, loaded.batchers["encoder"], settings, sink, executor)
-    promptable = named(PROMPTABLE)(
-        loaded.card,
-        loaded.info,
-        encoder,
-        loaded.batchers["decoder"],
-        stores.images,
-        stores.embeddings,
-        settings,
-        sink,
-        executor,
-    )
-    return WholeModel(loaded, dense, promptable)
+    return WholeModel(loaded, dense, named(PROMPTABLE)(loaded, stores, settings, sink, executor))

@@ -13,9 +13,9 @@ import pytest
 
 from services.gateway.app import create_app
 from services.gateway.inprocess import InProcessDirectory
-from services.promptable.assembly import assemble
 from shared.catalog.catalog import built_in, find_card
 from shared.serving.args import ServiceArgs
+from shared.serving.whole import assemble_whole
 from shared.settings import Settings
 from shared.store.opening import open_stores
 from shared.telemetry.recording import RecordingSink
@@ -59,16 +59,17 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     stores = open_stores(settings, sink)
     engine: Any = "torch" if "torch" in card.engines else "auto"
     args = ServiceArgs(model=card.name, tasks=("promptable",), engine=engine, device="cpu")
-    service, loaded = assemble(args, settings, sink, stores)
+    model = assemble_whole(args, settings, sink, stores)
+    assert model.promptable is not None
 
     async def page() -> bytes:
         return b""
 
-    app = create_app(settings, InProcessDirectory([], [service]), stores.images, sink, page)
+    app = create_app(settings, InProcessDirectory([], [model.promptable]), stores.images, sink, page)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://gateway") as client:
         yield Served(card.name, client, sink)
-    await loaded.batchers["decoder"].close()
-    await loaded.batchers["encoder"].close()
+    await model.loaded.batchers["decoder"].close()
+    await model.loaded.batchers["encoder"].close()
 
 
 def test_all_of_the_family_have_cards() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from pydantic import ValidationError
 
+from services.gateway import fused
 from services.gateway.app import create_app
 from services.gateway.fused import FusedReplica, build
 from services.gateway.inprocess import InProcessDirectory
@@ -64,6 +66,25 @@ async def test_every_task_of_the_model_answers_and_it_is_listed_once(client: htt
     assert masks["masks"][0]["predicted_iou"] == pytest.approx(51 / 255, abs=1e-3)
     (listed,) = (await client.get("/v1/models")).json()["models"]
     assert (listed["name"], listed["tasks"]) == ("whole", ["semantic", "promptable"])
+
+
+async def test_everything_mode_answers_whole_and_as_events(client: httpx.AsyncClient) -> None:
+    files, path = {"image": grey(51)}, "/v1/promptable/everything"
+    fields = {"points_per_side": "2", "pred_iou_thresh": "0", "stability_score_thresh": "0"}
+    whole = await client.post(path, files=files, data=fields)
+    assert whole.status_code == 200, whole.text
+    assert [mask["predicted_iou"] for mask in whole.json()["masks"]] == [pytest.approx(51 / 255, abs=1e-3)]
+    told = await client.post(path, files=files, data=fields, headers={"Accept": "text/event-stream"})
+    assert "event: result" in told.text
+
+
+@pytest.mark.parametrize("kept", ["fp16", "int8"])
+def test_embeddings_are_kept_as_the_arguments_say(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bool] = []
+    monkeypatch.setattr(fused, "open_stores", lambda settings, sink, packed: opened.append(packed))
+    monkeypatch.setattr(fused, "assemble_whole", lambda *_: SimpleNamespace(loaded=None))
+    fused.FusedReplica(ServiceArgs.model_validate({"model": "whole", "embeddings": kept}))
+    assert opened == [kept == "int8"]
 
 
 async def test_gateway_and_model_share_one_store(client: httpx.AsyncClient) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import orjson
 import pytest
 
-from services.promptable.assembly import PromptableModel, assemble
 from shared.calls import Caller, PromptCall
 from shared.catalog.card import Card, FileWeights
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.models.files import BUNDLED
+from shared.protocols import PromptableService
 from shared.serving.args import ServiceArgs
+from shared.serving.whole import assemble_whole
 from shared.settings import Settings
 from shared.store.keys import image_id
 from shared.store.opening import open_stores
@@ -140,8 +141,8 @@ async def test_two_checkpoints_with_one_encoder_share_an_entry(tmp_path: Path) -
     card_file(changed(card, weights, "vision_encoder.neck."), "other", folder)
     settings, sink = Settings(card_dirs=(folder,)), RecordingSink()
     stores = open_stores(settings, sink)
-    models = {name: assemble(_args(name), settings, sink, stores)[0] for name in ("one", "twin", "other")}
-    answers = {name: await _clicked(model) for name, model in models.items()}
+    models = {name: assemble_whole(_args(name), settings, sink, stores) for name in ("one", "twin", "other")}
+    answers = {name: await _clicked(model.promptable) for name, model in models.items()}
     assert {name: answer["embedding"] for name, answer in answers.items()} == {
         "one": "computed",
         "twin": "memory",
@@ -156,7 +157,8 @@ def _args(name: str) -> ServiceArgs:
     return ServiceArgs(model=name, tasks=("promptable",), engine="torch", device="cpu")
 
 
-async def _clicked(model: PromptableModel) -> dict[str, Any]:
+async def _clicked(model: PromptableService | None) -> dict[str, Any]:
+    assert model is not None
     image = png(picture((90, 140)))
     caller = Caller("tenant", "request", time.time() + 60)
     answer = await model.segment(PromptCall(image_id(image), (prompt([[50, 50]], [1]),), caller, image))

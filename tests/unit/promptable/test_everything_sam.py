@@ -17,15 +17,15 @@ import orjson
 import pytest
 
 from load_tests.promptable.everything import best_ious
-from services.promptable.assembly import PromptableModel, assemble
 from shared.calls import Answer, Caller, EverythingCall, EverythingOptions
 from shared.catalog.card import HubWeights
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.imaging.rle import encode
 from shared.models.geometry import place
-from shared.protocols import Model
+from shared.protocols import Model, PromptableService
 from shared.serving.args import ServiceArgs
+from shared.serving.whole import assemble_whole
 from shared.settings import Settings
 from shared.store.keys import image_id
 from shared.store.opening import open_stores
@@ -55,7 +55,7 @@ class Checkpoint:
     processor: Any
     coordinates: Any
     encoder: Model[EncoderInput, Embedding]
-    service: PromptableModel
+    service: PromptableService
 
     def answers(self) -> Any:
         """The library's logits at the size of an image or a crop of it [3,h,w] and predicted IoUs [3] of a click, on
@@ -130,12 +130,13 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         coordinates = transformers.Sam2Processor(processor, target_size=side)
     args = ServiceArgs(model="lively", tasks=("promptable",), engine="torch", device="cpu")
     settings, sink = Settings(card_dirs=(folder / "cards",)), RecordingSink()
-    service, _ = assemble(args, settings, sink, open_stores(settings, sink))
+    service = assemble_whole(args, settings, sink, open_stores(settings, sink)).promptable
+    assert service is not None
     encoder = load(there, LoadOptions(roles=("encoder",), engine="torch", device="cpu")).roles["encoder"]
     return Checkpoint(model, processor, coordinates, encoder, service)
 
 
-async def served(service: PromptableModel, image: bytes, options: EverythingOptions) -> list[dict[str, Any]]:
+async def served(service: PromptableService, image: bytes, options: EverythingOptions) -> list[dict[str, Any]]:
     call = EverythingCall(image_id(image), Caller("t", "request", time.time() + 600), image, options)
     (answer,) = [item async for item in service.everything(call)]
     assert isinstance(answer, Answer)
