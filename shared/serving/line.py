@@ -116,9 +116,11 @@ class Line(_End):
 
     def taken(self, number: int, payload: bytes) -> None:
         """An answer has come; that of a call that was cancelled is for nobody."""
-        future = self._waiting.pop(number, None)
-        if future is not None and not future.done():
-            future.set_result(pickle.loads(payload))  # noqa: S301
+        if number in self._waiting:
+            answer = pickle.loads(payload)  # noqa: S301 - before it is taken out: one that fails here is lost like the line
+            future = self._waiting.pop(number)
+            if not future.done():
+                future.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """From asyncio."""
@@ -175,7 +177,9 @@ class _Served(_End):
         """A call has come, or the end of one that nobody waits for."""
         if payload:
             method, arguments = pickle.loads(payload)  # noqa: S301
-            self._tasks[number] = asyncio.create_task(self._answer(number, method, arguments))
+            self._tasks[number] = work = asyncio.create_task(self._answer(number, method, arguments))
+            # Not at the end of the work: one that is cancelled before it begins has no end of its own.
+            work.add_done_callback(lambda _: self._tasks.pop(number, None))
         elif (task := self._tasks.get(number)) is not None:
             task.cancel()
 
@@ -192,8 +196,6 @@ class _Served(_End):
         except Exception:
             logger.exception("%s failed", method)
             answer = InternalError()
-        finally:
-            del self._tasks[number]
         self.send(number, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 

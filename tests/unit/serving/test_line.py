@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from shutil import rmtree
 import pytest
 
 from shared.errors import InternalError, Overloaded
-from shared.serving.line import PREFIX, Address, Line, LineLost, LineServer, Method
+from shared.serving.line import HEAD, PREFIX, Address, Line, LineLost, LineServer, Method, _Served
+from tests.unit.serving.held import settle
 
 LARGE = 5_000_000
 """Bytes that come in many pieces."""
@@ -106,6 +108,35 @@ async def test_work_that_nobody_waits_for_ends(line: Line, replica: Replica) -> 
     task.cancel()
     await replica.ended.wait()
     assert await line.call("echo", 2) == 2
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_leaves_nothing(replica: Replica) -> None:
+    served = _Served({"wait": replica.wait})
+    call = pickle.dumps(("wait", (1,)))
+    served.data_received(HEAD.pack(len(call), 1) + call + HEAD.pack(0, 1))
+    await settle()
+    assert served._tasks == {}
+    assert not replica.begun.is_set()
+
+
+async def test_an_answer_that_cannot_be_read_loses_the_line_at_once(folder: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(HEAD.size)
+        writer.write(HEAD.pack(1, 1) + b"?")
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+
+    path = str(folder / "other.sock")
+    async with await asyncio.start_unix_server(answer, path):
+        line = await Line.opened(Address("here", path))
+        with pytest.raises(LineLost):
+            async with asyncio.timeout(30):
+                await line.call("echo", 1)
+        await ended.wait()
+    assert line.lost
 
 
 async def test_a_caller_that_goes_takes_its_work_along(line: Line, replica: Replica) -> None:
