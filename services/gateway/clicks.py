@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -139,21 +140,22 @@ class ClickSession:
             while (task := self._next()) is not None:
                 await self._guarded(*task)
 
-    def _next(self) -> tuple[Any, Awaitable[bytes]] | None:
+    def _next(self) -> tuple[Any, Callable[[], Awaitable[bytes]]] | None:
         """What to do next, taken from what waits, and the id to answer under: a new image before a click on it."""
         if self._opening is not None:
             opening, self._opening = self._opening, None
-            return None, self._opened(opening)
+            self._subject = None  # clicks that follow are about the new image, also where that is refused
+            return None, partial(self._opened, opening)
         if self._click is not None:
             click, self._click = self._click, None
-            return click.id, self._clicked(click)
+            return click.id, partial(self._clicked, click)
         return None
 
-    async def _guarded(self, identifier: Any, work: Awaitable[bytes]) -> None:
+    async def _guarded(self, identifier: Any, work: Callable[[], Awaitable[bytes]]) -> None:
         """Do the work under a request id and permit of its own, and send what comes of it."""
         try:
             with self._here.permits.permit(self._tenant):
-                body = await work
+                body = await work()
         except (WebSocketDisconnect, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -163,7 +165,6 @@ class ClickSession:
 
     async def _opened(self, opening: _Opening) -> bytes:
         """Know the image and have its embedding ready."""
-        self._subject = None
         caller = self._caller()
         image = None if opening.data is None else measure(opening.data, self._here)
         subject = await subject_of(self._here, caller, image, opening.image_id)

@@ -185,6 +185,7 @@ class ServeDirectory:
         if info != application.info:
             logger.info("application %s serves %s@%s for %s", name, info.name, info.version, ", ".join(info.tasks))
         application.info, application.described = info, overview
+        application.dense = application.promptable = None  # what it served before may have been the other
         if deployment == PROMPTABLE_DEPLOYMENT:
             application.promptable = PromptableOverHandle(handle, info, self._lines)
         else:

@@ -89,6 +89,17 @@ async def test_a_replaced_version_is_noticed(cluster: Cluster) -> None:
     assert names(directory) == ["street@2"]
 
 
+async def test_an_application_that_now_serves_prompts_no_longer_serves_what_it_did(cluster: Cluster) -> None:
+    directory = ServeDirectory()
+    await directory.refresh()
+    cluster.says["a"] = info("street", "promptable")
+    cluster.applications["a"] = application("Decoder")
+    await directory.refresh()
+    assert directory.promptable(None).describe() == info("street", "promptable")
+    with pytest.raises(ModelNotFound):
+        directory.dense("semantic", None)
+
+
 async def test_a_model_that_is_deleted_disappears_and_one_that_is_rebuilt_stays(cluster: Cluster) -> None:
     directory = ServeDirectory()
     await directory.refresh()

@@ -178,6 +178,18 @@ def test_prompts_before_an_image_and_bytes_that_are_none(served: Served) -> None
         assert read(socket)["error"]["code"] == "unsupported_format"
 
 
+def test_clicks_after_an_image_that_was_refused_are_not_about_the_one_before() -> None:
+    with serving(max_concurrent_requests=1) as served, served.connect() as socket:
+        socket.send(PNG)
+        assert read(socket)["image_id"] == image_id(PNG)
+        with served.app.state.gateway.permits.permit("another"):
+            socket.send(picture(9))
+            assert read(socket)["error"]["code"] == "overloaded"
+        send(socket, id=1, prompts=LEFT)
+        assert read(socket)["error"]["code"] == "invalid_option"
+        assert served.wand.calls == []
+
+
 def test_nobody_comes_in_without_a_key_and_a_browser_can_bring_one() -> None:
     with serving(api_keys={KEY_SHA256: "a"}) as served:
         with served.connect() as socket:
