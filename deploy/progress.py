@@ -11,6 +11,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 
 class Failed(RuntimeError):
@@ -24,11 +25,11 @@ class Progress:
         """`begun`: when the start began, by the monotonic clock, where that was before now."""
         self._title = title
         self._begun = time.monotonic() if begun is None else begun
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, markup=False)
         self._status: Status | None = None
 
     def __enter__(self) -> Progress:
-        self._status = self._console.status(self._title)
+        self._status = self._console.status(Text(self._title))
         self._status.start()
         return self
 
@@ -45,7 +46,7 @@ class Progress:
         if self._status:
             self._status.stop()
         if isinstance(error, Failed):
-            self._console.print(f"It did not work: {error}", markup=False, soft_wrap=True)
+            self._console.print(f"It did not work: {error}", soft_wrap=True)
         else:
             traceback.print_exception(kind, error, trace)
 

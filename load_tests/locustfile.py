@@ -1,4 +1,4 @@
-"""The load that people cause: single photos to the dense tasks, click sessions, everything mode and jobs.
+"""The load that people cause: single photos to the dense tasks, click sessions and everything mode.
 
 `make load` runs it against a running platform for a minute and fails when a budget (`load_tests.budgets`) is broken.
 Pictures are drawn, so it needs no data. Users of a route that the server does not have stay at home, which is said.
@@ -23,7 +23,6 @@ from load_tests.pictures import HEIGHT, WIDTH, drawn
 
 PNG = {"Content-Type": "image/png"}
 PHOTOS = [drawn(seed) for seed in range(16)]
-JOB_WITHIN_S = 60.0
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -103,38 +102,6 @@ class Collector(HttpUser):
         """One image."""
         files = {"image": random.choice(PHOTOS)}
         self.client.post(self.route, files=files, data={"points_per_side": "8"}, name="everything (8x8)")
-
-
-class Batcher(HttpUser):
-    """Hands a photo in as a job and comes back for the result."""
-
-    weight = 1
-    pause: ClassVar[tuple[float, float]] = (0.5, 2.0)
-    wait_time = between(*pause)
-    route: ClassVar[str] = "/v1/jobs"
-
-    @task
-    def job(self) -> None:
-        """One job, from its request to its end."""
-        headers = {**PNG, "Prefer": "respond-async"}
-        name = "job (handed in)"
-        with self.client.post(
-            "/v1/semantic", data=random.choice(PHOTOS), headers=headers, name=name, catch_response=True
-        ) as answer:
-            if answer.status_code != 202:
-                answer.failure(f"status {answer.status_code}")
-                return
-            link = answer.headers.get("Location") or f"/v1/jobs/{answer.json()['id']}"
-        until = time.monotonic() + JOB_WITHIN_S
-        while time.monotonic() < until:
-            with self.client.get(link, name="job (asked for)", catch_response=True) as seen:
-                state = seen.json().get("state", seen.json().get("status")) if seen.status_code == 200 else "lost"
-                if state in ("failed", "cancelled", "lost"):
-                    seen.failure(f"the job is {state}")
-                    return
-                if state == "done":
-                    return
-            time.sleep(0.1)
 
 
 class Judge:

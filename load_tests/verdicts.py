@@ -29,7 +29,7 @@ Pick = Callable[[Record], bool]
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Every promise of issue 5."""
+    """Every promise."""
     return [
         *in_front(records),
         *ahead_of_eager(records),

@@ -1,7 +1,7 @@
 """Callers in a process of their own, several of which fill what one cannot: lines of JSON in and out.
 
-{"url", "path", "headers", "bodies", "callers", "seconds"} in, `bodies` a folder of files; a window's
-latencies out.
+{"url", "headers", "bodies", "first", "callers", "seconds"} in, `bodies` a folder of files, `first` the number of the
+one to begin with; a window out.
 """
 
 from __future__ import annotations

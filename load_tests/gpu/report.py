@@ -81,7 +81,7 @@ class Report:
             "errors": dict(window.errors),
         }
         self._served.setdefault(model, []).append(row)
-        self.failed |= not answers
+        self.failed |= not answers or bool(window.errors)
         self.write()
         return f"{model:36s} " + "  ".join(f"{key} {value}" for key, value in row.items() if value not in ({}, None))
 
@@ -103,14 +103,9 @@ class Report:
             alone = self._alone.get(model, {})
             head = f"{model:36s} {alone.get('best_batch', '-'):>12} {alone.get('best', '-'):>8}"
             for row in self._served.get(model) or [{}]:
-                cells = [
-                    row.get(key) for key in ("callers", "per_second", "ratio", "p50_ms", "p99_ms", "server_cpu_ms")
-                ]
-                shown = ["-" if cell is None else str(cell) for cell in cells]
-                widths = (8, 8, 6, 8, 8, 7)
-                lines.append(
-                    head + " " + " ".join(f"{cell:>{width}s}" for cell, width in zip(shown, widths, strict=True))
-                )
+                cells = {key: row.get(key) for key in COLUMNS}
+                shown = (f"{'-' if cells[key] is None else cells[key]!s:>{width}s}" for key, width in COLUMNS.items())
+                lines.append(f"{head} {' '.join(shown)}")
                 head = " " * len(head)
         return "\n".join(lines)
 

@@ -32,11 +32,6 @@ class Latency:
     added_ms: float
     stages: dict[str, float]
 
-    @property
-    def fastest(self) -> str:
-        """The decoder that is judged by."""
-        return min(self.bare, key=self.bare.__getitem__)
-
 
 @dataclass(frozen=True, slots=True)
 class Throughput:

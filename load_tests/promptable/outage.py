@@ -8,7 +8,9 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import psutil
@@ -21,7 +23,7 @@ CALLERS = 4
 
 @dataclass(slots=True)
 class Outage:
-    """Counts of `status code` by kind of request, and the slowest answer in seconds."""
+    """Counts of what came of the requests (`outcome`) by their kind, and the slowest of all in seconds."""
 
     with_image: Counter[str] = field(default_factory=Counter)
     by_id: Counter[str] = field(default_factory=Counter)
@@ -45,14 +47,13 @@ def outage(url: str, key: str, launcher: int, seconds: float) -> Outage:
             turn = number
             while time.monotonic() < until:
                 image, image_id = photos[turn % len(photos)], ids[turn % len(photos)]
-                begun = time.monotonic()
-                one = client.post("/v1/promptable", files={"image": image}, data={"prompts": prompts})
-                slow = time.monotonic() - begun
-                other = client.post("/v1/promptable", json={"image_id": image_id, "prompts": [wire(*CLICK)]})
+                post = partial(client.post, "/v1/promptable")
+                one, one_s = outcome(partial(post, files={"image": image}, data={"prompts": prompts}))
+                other, other_s = outcome(partial(post, json={"image_id": image_id, "prompts": [wire(*CLICK)]}))
                 with lock:
-                    found.with_image[_outcome(one)] += 1
-                    found.by_id[_outcome(other)] += 1
-                    found.slowest_s = max(found.slowest_s, slow)
+                    found.with_image[one] += 1
+                    found.by_id[other] += 1
+                    found.slowest_s = max(found.slowest_s, one_s, other_s)
                 turn += CALLERS
 
     with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
@@ -70,5 +71,18 @@ def outage(url: str, key: str, launcher: int, seconds: float) -> Outage:
     return found
 
 
-def _outcome(answer: httpx.Response) -> str:
-    return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.json()['code']}"
+def outcome(ask: Callable[[], httpx.Response]) -> tuple[str, float]:
+    """What came of a request (`200`, `status code` of a refusal, or the name of what kept an answer from coming), and
+    its seconds. Nothing is raised: a caller whose thread ended would count no more failures."""
+    begun = time.monotonic()
+    try:
+        answer = ask()
+    except httpx.HTTPError as error:
+        return type(error).__name__, time.monotonic() - begun
+    seconds = time.monotonic() - begun
+    if answer.status_code == httpx.codes.OK:
+        return "200", seconds
+    try:
+        return f"{answer.status_code} {answer.json()['code']}", seconds
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} without a code", seconds

@@ -69,9 +69,12 @@ class Platform:
         write(path, serving)
         command = [sys.executable, "-m", "deploy.local", "--port", str(self.port), "deploy", str(path)]
         environment = {**os.environ, **self.environment}
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=STARTS_WITHIN_S, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=STARTS_WITHIN_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise Refused(f"does not run within {STARTS_WITHIN_S:.0f} s") from None
         if done.returncode:
             raise Refused(" ".join((done.stderr or done.stdout).split())[-300:])
 

@@ -89,5 +89,4 @@ def test_budgets_decide_how_it_ends(refuses_every: int, slower_together: bool, b
     assert done.returncode == (1 if broken else 0), done.stdout + done.stderr
     assert broken in told
     assert "no Collectors: this server has no /v1/promptable/everything" in done.stdout
-    assert "no Batchers: this server has no /v1/jobs" in done.stdout
     assert "kept    error rate" in done.stdout or "BROKEN  error rate" in done.stdout

@@ -91,8 +91,14 @@ def test_the_report_keeps_what_was_measured_after_each_step(tmp_path: Path) -> N
     assert written["served"]["b5"][0]["server_cpu_ms"] == 10.0
     assert "180.0" in report.table()
     report.failure("b0", "no answer")
-    assert report.failed
     assert json.loads((tmp_path / "gpu.json").read_text())["served"]["b0"] == [{"failed": "no answer"}]
+
+
+@pytest.mark.parametrize("errors", [{}, {"503": 1}])
+def test_a_figure_with_refusals_in_it_is_none(errors: dict[str, int], tmp_path: Path) -> None:
+    report = Report(tmp_path, {})
+    report.served("b5", 8, Window(8, 2.0, (40.0,) * 360, errors), {}, {})
+    assert report.failed is bool(errors)
 
 
 def test_answers_are_compared_by_their_labels_and_by_their_values() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from deploy.applications import Prepared
 from deploy.layouts import Layout, Serving
 from load_tests.client import Window
+from load_tests.processes import Server
 from load_tests.tuning.__main__ import decide
 from load_tests.tuning.candidates import Untunable, candidates, dense_task, engines, layouts
 from load_tests.tuning.choice import Point, best, finalists, joined, nearest, worth_more_callers
-from load_tests.tuning.search import Trial, write
+from load_tests.tuning.search import Platform, Refused, Trial, write
 from shared.catalog.catalog import find_card
 
 ONE, TWO, BOTH = Layout(1, 2), Layout(2, 1), Layout(1, 2, in_flight=2)
@@ -68,6 +71,16 @@ def test_the_task_must_be_one_that_the_card_has() -> None:
         dense_task(find_card("segformer-b0-ade"), "instance")
     with pytest.raises(Untunable, match="no dense task"):
         dense_task(find_card("mobile-sam"), None)
+
+
+def test_a_candidate_that_does_not_come_up_in_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(command: list[str], **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr("load_tests.tuning.search.subprocess.run", hangs)
+    platform = Platform(cast(Server, None), tmp_path, 1, {})
+    with pytest.raises(Refused, match="does not run within 600 s"):
+        platform.deploy(point(1, 1).serving)
 
 
 def test_the_most_throughput_within_the_limit_is_chosen() -> None:
