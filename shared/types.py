@@ -6,6 +6,7 @@ top-left pixel, x in [0, W], y in [0, H]. Boxes are half-open xyxy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -91,10 +92,21 @@ class DenseInput:
 
 @dataclass(frozen=True, slots=True)
 class SemanticOutput:
-    """`labels` HxW, uint8 (void 255) or uint16 (void 65535); `confidence` HxW float16, calibrated, 0 to 1."""
+    """`labels` HxW, uint8 (void 255) or uint16 (void 65535). `certainty` is the confidence, or what finds it: not every
+    answer needs it. `sampled` finds the same of evenly spaced pixels of a large image: enough for means."""
 
     labels: LabelArray
-    confidence: Float16Array
+    certainty: Float16Array | Callable[[], Float16Array]
+    sampled: Callable[[], SemanticOutput] | None = None
+
+    @property
+    def confidence(self) -> Float16Array:
+        """HxW float16, calibrated, 0 to 1. Not from two threads at once."""
+        known = self.certainty
+        if callable(known):
+            known = known()
+            object.__setattr__(self, "certainty", known)
+        return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from shared.errors import InvalidOption
 from shared.imaging.compose import encode_picture, overlay_labels
 from shared.imaging.png import label_png
 from shared.imaging.rle import encode_labels
-from shared.imaging.summary import summarise
+from shared.imaging.summary import summarise, summarise_output
 from shared.labels import LabelSpace
 from shared.serving.answers import Finding, base64_text, json_answer, npz_answer, picture_answer, text_answer
 from shared.serving.dense import DensePipeline
 from shared.serving.effects import EFFECTS, Named
-from shared.types import VOID_8, VOID_16, DenseTask, Float16Array, LabelArray, Region, SemanticOutput, UInt8Array
+from shared.types import VOID_8, VOID_16, DenseTask, LabelArray, Region, SemanticOutput, UInt8Array
 
 
 class SemanticPipeline(DensePipeline[SemanticOutput]):
@@ -42,7 +42,7 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
             return self.effect(call, pixels, self._objects(labels, wanted))
         size = (int(labels.shape[0]), int(labels.shape[1]))
         common = self.common(call, size)
-        segments = present(labels, output.confidence, self.space)
+        segments = present(labels, output, self.space, whole=bool(call.options.min_confidence))
         if form == "rle":
             runs = encode_labels(labels, [segment["label_id"] for segment in segments])
             full = [{**segment, "rle": runs[segment["label_id"]]} for segment in segments]
@@ -95,11 +95,13 @@ def kept_labels(output: SemanticOutput, min_confidence: float | None, wanted: fr
     return labels
 
 
-def present(labels: LabelArray, confidence: Float16Array, space: LabelSpace) -> list[dict[str, Any]]:
-    """Every class present: label, id, mean confidence over its pixels, area; void is absent."""
+def present(labels: LabelArray, output: SemanticOutput, space: LabelSpace, whole: bool) -> list[dict[str, Any]]:
+    """Every class present: label, id, mean confidence over its pixels (all of them where `whole`), area; void is
+    absent."""
     void = void_of(labels)
+    found = summarise(labels, output.confidence) if whole else summarise_output(output, labels)
     return [
-        {"label": space.labels[index].name, "label_id": index, "score": round(found.mean, 4), "area": found.area}
-        for index, found in summarise(labels, confidence).items()
+        {"label": space.labels[index].name, "label_id": index, "score": round(each.mean, 4), "area": each.area}
+        for index, each in found.items()
         if index != void
     ]

@@ -1,35 +1,71 @@
 """Class logits at low resolution in, a label and its probability for every pixel of the image out; without torch.
 
-The logits are resized (bilinear, half-pixel centres, edges repeated) and the largest is taken, a band of rows at a
-time, so that full-size logits never leave the cache: equal to resizing them whole, then argmax and softmax.
+The logits are resized (bilinear, half-pixel centres, edges repeated), the largest is the label: equal to resizing them
+whole, then argmax and softmax. Where the four logits around a pixel agree on their largest class, so does everything
+between them, and nothing is computed there: nine tenths of a street. Probabilities, and labels of an image that is not
+much larger than its logits, are found a band of rows at a time, so that full-size logits never leave the cache.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.models.postprocess.prompt_masks import bilinear
-from shared.types import BoolArray, Float32Array, SemanticOutput, UInt8Array
+from shared.models.postprocess.prompt_masks import bilinear, taps
+from shared.types import Float16Array, Float32Array, SemanticOutput, UInt8Array
 
-BAND_VALUES = 2**17
-"""Logits of one band at full size: half a megabyte, which stays in the second-level cache while it is worked on."""
+BLOCK_VALUES = 2**17
+"""Logits worked on at once at full size: half a megabyte, which stays in the second-level cache meanwhile."""
+SPARSE_FROM, SPARSE_TO = 8, 0.25
+"""Pixels a logit from which on, and the part of mixed neighbourhoods up to which, it pays to look at those alone."""
+
+
+class Axis(NamedTuple):
+    """One side of the image, and how its pixels lie between the logits: pixel p between `low[p]` and the next, which
+    has `weight[p]`; after logit i lie `many[i]` pixels from `start[i]` on."""
+
+    low: NDArray[np.int64]
+    weight: Float32Array
+    start: NDArray[np.int64]
+    many: NDArray[np.int64]
 
 
 def labels_at(logits: Float32Array, size: tuple[int, int], temperature: float = 1.0) -> SemanticOutput:
     """Labels uint8 and the softmax probability of each (float16) at `size` (H, W), from logits [classes,h,w].
 
-    At most 255 classes. The probabilities are those of the logits divided by `temperature`.
+    At most 255 classes. The probabilities are those of the logits divided by `temperature`; of a large image those of
+    four pixels a logit are enough for means.
     """
+    whole = partial(_in_bands, logits, size, temperature)
+    if size[0] * size[1] < SPARSE_FROM * logits[0].size:
+        return SemanticOutput(*whole())
+    near = _largest(logits.copy())
+    around = np.pad(near, ((0, 1), (0, 1)), "edge")
+    mixed = (near != around[1:, :-1]) | (near != around[:-1, 1:]) | (near != around[1:, 1:])
+    if mixed.mean() > SPARSE_TO:
+        return SemanticOutput(*whole())
+    rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
+    labels: UInt8Array = near[:, columns.low][rows.low]
+    mixed &= (rows.many > 0)[:, None] & (columns.many > 0)
+    _fill(labels, logits, np.argwhere(mixed).T, rows, columns)
+    some = min(size[0], 2 * logits.shape[1]), min(size[1], 2 * logits.shape[2])
+    return SemanticOutput(labels, lambda: whole()[1], lambda: SemanticOutput(*_in_bands(logits, some, temperature)))
+
+
+def _in_bands(logits: Float32Array, size: tuple[int, int], temperature: float) -> tuple[UInt8Array, Float16Array]:
+    """Labels and probabilities, a band of rows at a time."""
     classes, low_height, low_width = logits.shape
     height, width = size
     labels = np.empty(size, dtype=np.uint8)
     confidence = np.empty(size, dtype=np.float16)
     weights = bilinear(low_height, height)
-    rows = min(height, max(1, BAND_VALUES // (classes * width)))
+    rows = min(height, max(1, BLOCK_VALUES // (classes * width)))
     # One place for every band: memory that is asked for anew is new to the cache too.
     wide = np.empty((classes * rows, width), dtype=np.float32)
-    others = np.empty(wide.size, dtype=np.bool_)
     for start in range(0, height, rows):
         band = weights[start : start + rows]
         seen = np.flatnonzero(band.any(axis=0))
@@ -38,19 +74,53 @@ def labels_at(logits: Float32Array, size: tuple[int, int], temperature: float = 
         part = wide[: len(tall)]
         cv2.resize(tall, (width, len(tall)), dst=part, interpolation=cv2.INTER_LINEAR)
         values = part.reshape(classes, len(band), width)
-        values -= values.max(axis=0)
         where = slice(start, start + len(band))
-        labels[where] = _first_zero(values, others[: values.size].reshape(values.shape))
+        labels[where] = _largest(values)
         if temperature != 1:
             values *= np.float32(1 / temperature)
         confidence[where] = np.reciprocal(np.exp(values, out=values).sum(axis=0))
-    return SemanticOutput(labels, confidence)
+    return labels, confidence
 
 
-def _first_zero(values: Float32Array, others: BoolArray) -> UInt8Array:
-    """The first index at which [classes,h,w] is 0, at each pixel that has one; `others`, as large, is used up."""
-    marks = np.not_equal(values, 0, out=others).view(np.uint8)
+def _fill(labels: UInt8Array, logits: Float32Array, cells: NDArray[np.int64], rows: Axis, columns: Axis) -> None:
+    """Set the labels of all pixels in `cells` [2,n], each between a logit and its three next ones."""
+    step = max(1, BLOCK_VALUES // (len(logits) * int(rows.many.max()) * int(columns.many.max())))
+    for begin in range(0, cells.shape[1], step):
+        y, x = cells[:, begin : begin + step]
+        below, right = np.minimum(y + 1, logits.shape[1] - 1), np.minimum(x + 1, logits.shape[2] - 1)
+        high, wide = _pixels(rows, y), _pixels(columns, x)
+        down = rows.weight[high]
+        left_side = _between(logits[:, y, x], logits[:, below, x], down)
+        right_side = _between(logits[:, y, right], logits[:, below, right], down)
+        values = _between(left_side, right_side, columns.weight[wide][:, None])
+        labels[high[:, :, None], wide[:, None]] = _largest(values)
+
+
+def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
+    """Values on the way from `first` to `second`, for each of the weights along a last axis of their own."""
+    found: Float32Array = (second - first)[..., None] * weight
+    found += first[..., None]
+    return found
+
+
+def _pixels(axis: Axis, after: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The pixels that follow each of these logits [n,most]; where there are fewer, the last one several times."""
+    most = int(axis.many[after].max())
+    return axis.start[after, None] + np.minimum(np.arange(most), axis.many[after, None] - 1)
+
+
+@lru_cache(maxsize=64)
+def _axis(inputs: int, outputs: int) -> Axis:
+    low, weight = taps(inputs, outputs)
+    count = np.bincount(low, minlength=inputs)
+    return Axis(low, weight, np.cumsum(count) - count, count)
+
+
+def _largest(values: Float32Array) -> UInt8Array:
+    """The first index along axis 0 whose value is the largest. `values` [classes, ...] become differences to that."""
+    values -= values.max(axis=0)
+    marks = np.not_equal(values, 0).view(np.uint8)
     np.negative(marks, out=marks)  # 255 where the value is not 0
-    marks |= np.arange(len(values), dtype=np.uint8)[:, None, None]
+    marks |= np.arange(len(values), dtype=np.uint8).reshape(-1, *[1] * (values.ndim - 1))
     found: UInt8Array = marks.min(axis=0)
     return found

@@ -51,13 +51,19 @@ class LogitFrame:
     columns: Axis
 
 
-def bilinear(inputs: int, outputs: int) -> Float32Array:
-    """The matrix [outputs, inputs] of bilinear resizing with half-pixel centres, edges repeated, no antialiasing."""
+def taps(inputs: int, outputs: int) -> tuple[NDArray[np.int64], Float32Array]:
+    """Of each output of bilinear resizing with half-pixel centres, edges repeated, no antialiasing: the lower of the
+    two neighbours that it lies between, ascending, and the other one's weight."""
     scale = np.float32(inputs) / np.float32(outputs)
     source = np.maximum(scale * (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
     low = np.minimum(source.astype(np.int64), inputs - 1)
+    return low, np.clip(source - low, 0, 1).astype(np.float32)
+
+
+def bilinear(inputs: int, outputs: int) -> Float32Array:
+    """The matrix [outputs, inputs] of bilinear resizing: what `taps` says of each output."""
+    low, weight = taps(inputs, outputs)
     high = np.minimum(low + 1, inputs - 1)
-    weight = np.clip(source - low, 0, 1).astype(np.float32)
     matrix = np.zeros((outputs, inputs), dtype=np.float32)
     each = np.arange(outputs)
     np.add.at(matrix, (each, low), 1 - weight)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.imaging.summary import summarise_output
 from shared.types import (
     BoolArray,
     Instance,
@@ -47,12 +48,9 @@ def panoptic(
 ) -> PanopticOutput:
     """One segment for each class present that is no thing and has a mean confidence of at least `lowest_stuff`, one for
     each instance; what is left is void."""
-    areas = np.bincount(semantic.labels.ravel(), minlength=256)
-    sums = np.bincount(semantic.labels.ravel(), weights=semantic.confidence.ravel(), minlength=256)
     table = np.zeros(256, dtype=np.int32)
     segments: list[PanopticSegment] = []
-    for label in np.flatnonzero(areas).tolist():
-        score = float(sums[label] / areas[label])
+    for label, (_, score) in summarise_output(semantic, semantic.labels).items():
         if label not in things and score >= lowest_stuff:
             table[label] = len(segments) + 1
             segments.append(PanopticSegment(len(segments) + 1, label, False, score))

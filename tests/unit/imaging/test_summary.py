@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shared.imaging.summary import summarise
+from shared.imaging.summary import summarise, summarise_output
+from shared.types import SemanticOutput
 
 
 @settings(deadline=None)
@@ -37,3 +38,16 @@ def test_void_and_large_ids() -> None:
     ids = np.array([[16_777_215]], dtype=np.int32)
     assert list(summarise(ids, np.ones((1, 1), np.float16))) == [16_777_215]
     assert summarise(np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.float16)) == {}
+
+
+def test_means_of_a_sample_where_it_has_every_label() -> None:
+    labels = np.array([[1, 1, 2, 255]], dtype=np.uint8)
+    confidence = np.array([[0.5, 1.0, 0.25, 0.0]], dtype=np.float16)
+
+    def of(sampled: list[int]) -> SemanticOutput:
+        some = SemanticOutput(np.array([sampled], np.uint8), np.full((1, len(sampled)), 0.125, np.float16))
+        return SemanticOutput(labels, confidence, lambda: some)
+
+    assert summarise_output(of([1, 2]), labels) == {1: (2, 0.125), 2: (1, 0.125), 255: (1, 0.0)}
+    assert summarise_output(of([1, 1]), labels) == {1: (2, 0.75), 2: (1, 0.25), 255: (1, 0.0)}
+    assert summarise_output(SemanticOutput(labels, confidence), labels) == summarise(labels, confidence)

@@ -17,7 +17,6 @@ from shared.errors import InvalidOption
 from shared.imaging.sample import CAR, ROAD, SKY, street_scene
 from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, place
 from shared.models.files import BUNDLED
-from shared.models.postprocess.label_upsampling import labels_at
 from shared.protocols import LoadedModels
 from shared.types import (
     DecoderInput,
@@ -267,19 +266,6 @@ def test_letterboxing_pads_with_the_mean_and_touches_nothing_it_need_not(card: C
     assert (canvas[: placement.valid.height] == 7).all()
     assert (canvas[placement.valid.height :] == (104, 108, 112)).all()
     assert cells(placement.valid) == (placement.valid.height // 4, placement.valid.width // 4)
-
-
-@pytest.mark.parametrize("size", [(360, 480), (90, 120), (50, 700), (1, 1), (721, 1283)])
-def test_labels_equal_resizing_and_argmax_in_torch(size: tuple[int, int]) -> None:
-    torch = pytest.importorskip("torch")
-    generator = np.random.default_rng(0)
-    logits = generator.normal(0, 3, (11, 90, 120)).astype(np.float32)
-    full = torch.nn.functional.interpolate(torch.from_numpy(logits)[None], size=size, mode="bilinear")[0]
-    output = labels_at(logits, size)
-    best = full.topk(2, dim=0).values
-    clear = (best[0] - best[1] > 1e-3).numpy()
-    assert np.array_equal(output.labels[clear], full.argmax(0).numpy()[clear])
-    np.testing.assert_allclose(output.confidence, full.softmax(0).amax(0).numpy(), atol=2e-3)
 
 
 def test_the_card_says_what_the_network_does(card: Card) -> None:
