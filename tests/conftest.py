@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from shared.settings import Settings
+from shared.store.opening import Stores, open_stores
+from shared.telemetry.recording import RecordingSink
 
 settings.register_profile("segserve", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("segserve")
@@ -35,3 +40,17 @@ def seeded_module() -> None:
 def seeded(seeded_module: None) -> None:
     """Before each test."""
     seed()
+
+
+@pytest.fixture
+def sink() -> RecordingSink:
+    """What is counted."""
+    return RecordingSink()
+
+
+@pytest.fixture
+async def stores(settings: Settings, sink: RecordingSink) -> AsyncIterator[Stores]:
+    """The stores of a process that has the `settings` of the test's own folder or module."""
+    opened = open_stores(settings, sink)
+    yield opened
+    await opened.close()

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from shared.errors import SegServeError
 from shared.schemas import answers as tasks
 from shared.schemas import examples, resources
+from shared.schemas.masks import CocoPanoptic, CocoResult, FeatureCollection
 from shared.schemas.options import EffectFields, PromptableOptions, TaskOptions, UploadOptions
 from shared.schemas.wire import Request
 
@@ -59,12 +60,14 @@ def documented(options: type[TaskOptions], answer: type[BaseModel], png: str = "
     content: dict[str, Any] = {"application/json": {"example": _EXAMPLES[answer]}}
     pictures = " ".join(filter(None, (png, PICTURES)))
     content["image/png"] = {"schema": _BINARY, "description": pictures}
-    content["application/geo+json"] = {"schema": {"type": "object"}}
+    content["application/geo+json"] = {"schema": {"$ref": _REF.format(model=FeatureCollection.__name__)}}
     content["application/zip"] = {"schema": _BINARY, "description": "`format=cutout` of several objects: a PNG each."}
     content["application/octet-stream"] = {"schema": _BINARY}
     if events:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": examples.EVENTS}
-    ok = {"model": answer, "description": f"Masks in the format asked for. PNG: {pictures}", "content": content}
+    coco: Any = CocoPanoptic if answer is tasks.PanopticAnswer else list[CocoResult]
+    text = f"Masks in the format asked for; `format=coco` is COCO's own JSON. PNG: {pictures}"
+    ok = {"model": answer | coco, "description": text, "content": content}
     prompts = {"prompts": examples.PROMPTS} if issubclass(options, PromptableOptions) else {}
     example = {"image_id": examples.STORED["image_id"], **prompts}
     return _sent(options, ok, TASK_ERRORS, example, raw=not issubclass(options, PromptableOptions))
@@ -112,7 +115,8 @@ def complete(app: FastAPI) -> None:
         components = document["components"]
         if "securitySchemes" in components:  # FastAPI keeps the document: it is complete already
             return document
-        _, schemas = models_json_schema([(model, "validation") for model in _documented], ref_template=_REF)
+        referred: list[type[BaseModel]] = [*_documented, FeatureCollection]
+        _, schemas = models_json_schema([(model, "validation") for model in referred], ref_template=_REF)
         components["schemas"].update(schemas.get("$defs", {}))
         components["securitySchemes"] = _KEYS
         document["security"] = [{}, *({name: []} for name in _KEYS)]

@@ -25,6 +25,7 @@ class InstancePipeline(DensePipeline[InstanceOutput]):
     def encode(
         self, output: InstanceOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None
     ) -> Answer:
+        """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have."""
         instances = kept_instances(output, call.options.max_instances, wanted)
         form = call.options.format
         if form == "overlay":

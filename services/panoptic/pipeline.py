@@ -28,6 +28,7 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
     def encode(
         self, output: PanopticOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None
     ) -> Answer:
+        """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have."""
         ids, segments = kept_segments(output, call.options.score_threshold, wanted)
         findings = [self._finding(segment, region) for segment, region in regions(ids, segments)]
         form = call.options.format

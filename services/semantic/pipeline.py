@@ -28,6 +28,7 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
     def encode(
         self, output: SemanticOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None
     ) -> Answer:
+        """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have."""
         labels = kept_labels(output, call.options.min_confidence, wanted)
         form = call.options.format
         if form == "label_map":

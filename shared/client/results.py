@@ -76,6 +76,7 @@ class Semantic(_Answer):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         return cls.read(answer, segments=tuple(SemanticSegment.read(each) for each in answer["segments"]))
 
     def label_map(self) -> LabelArray:
@@ -107,6 +108,7 @@ class Instances(_Answer):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         return cls.read(answer, instances=tuple(_instance(each) for each in answer["instances"]))
 
 
@@ -130,6 +132,7 @@ class Panoptic(_Answer):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         parts = (PanopticPart.read(each, box=tuple(each["box"])) for each in answer["segments"])
         return cls.read(answer, segments=tuple(parts))
 
@@ -162,6 +165,7 @@ class Prompted(_Answer):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         results = tuple(tuple(_candidate(each) for each in result["masks"]) for result in answer["results"])
         return cls.read(answer, results=results)
 
@@ -185,6 +189,7 @@ class Everything(_Answer):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         masks = (
             EverythingMask.read(each, box=tuple(each["box"]), point=tuple(each["point"])) for each in answer["masks"]
         )
@@ -203,6 +208,7 @@ class Uploaded(_Record):
 
     @classmethod
     def of(cls, answer: Json) -> Self:
+        """From the answer's JSON. Raises `KeyError`, `TypeError` or `ValueError` for one that is no such answer."""
         return cls.read(answer, expires_at=datetime.fromisoformat(answer["expires_at"]))
 
 

@@ -61,12 +61,6 @@ def read_panoptic_png(data: bytes) -> Int32Array:
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 
 
-def read_mask_png(data: bytes) -> BoolArray:
-    """The mask of a grey PNG, HxW bool: true where a pixel is above half. Raises `Malformed`."""
-    values = _pixels(data, ("L", "1"))
-    return values != 0 if values.dtype == np.bool_ else values > 127
-
-
 def _png(rows: UInt8Array, shape: tuple[int, ...], depth: int, color: int, palette: bytes = b"") -> bytes:
     """`rows` holds each row's bytes, H x (bytes a row); `shape` is (H, W)."""
     height, width = shape

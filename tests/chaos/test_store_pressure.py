@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -34,18 +34,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedValkey]:
 @pytest.fixture
 def settings(server: EmbeddedValkey) -> Settings:
     return Settings.model_validate({"redis_url": server.url, "redis_timeout_s": 2.0, "max_stored_bytes": 4 * MIB})
-
-
-@pytest.fixture
-def sink() -> RecordingSink:
-    return RecordingSink()
-
-
-@pytest.fixture
-async def stores(settings: Settings, sink: RecordingSink) -> AsyncIterator[Stores]:
-    opened = open_stores(settings, sink)
-    yield opened
-    await opened.close()
 
 
 only_evicting = pytest.mark.parametrize("server", ["volatile-ttl"], indirect=True)

@@ -36,18 +36,6 @@ def settings(server: EmbeddedValkey, by_hand: redis.Redis) -> Settings:
 
 
 @pytest.fixture
-def sink() -> RecordingSink:
-    return RecordingSink()
-
-
-@pytest.fixture
-async def stores(settings: Settings, sink: RecordingSink) -> AsyncIterator[Stores]:
-    opened = open_stores(settings, sink)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def elsewhere(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of another process: same Valkey, memory of its own."""
     opened = open_stores(settings, RecordingSink())

@@ -97,6 +97,17 @@ async def test_each_task_documents_every_way_to_send_an_image(task: str, gateway
     assert {"400", "404", "409", "413", "415", "422", "429", "503", "504"} <= set(operation["responses"])
 
 
+@pytest.mark.parametrize("path", ["semantic", "instance", "panoptic", "promptable", "promptable/everything"])
+async def test_each_task_documents_its_answer_in_every_text_format(path: str, gateway: Running) -> None:
+    operation = (await gateway.client.get("/openapi.json")).json()["paths"][f"/v1/{path}"]["post"]
+    content = operation["responses"]["200"]["content"]
+    coco = "CocoPanoptic" if path == "panoptic" else "CocoResult"
+    found = references(content["application/json"]["schema"])
+    assert f"#/components/schemas/{coco}" in found
+    assert len(found) == 2, "and the task's own answer"
+    assert references(content["application/geo+json"]) == ["#/components/schemas/FeatureCollection"]
+
+
 async def test_the_documentation_needs_nothing_from_elsewhere(gateway: Running) -> None:
     page = (await gateway.client.get("/docs")).text
     assert "https://" not in page

@@ -13,7 +13,7 @@ from PIL import Image
 
 from shared.calls import Effect
 from shared.errors import ImageNotFound, InvalidOption
-from shared.imaging.png import read_mask_png
+from shared.imaging.png import read_label_png
 from shared.imaging.rle import decode as decode_rle
 from shared.schemas.answers import PromptableAnswer
 from shared.store.keys import image_id
@@ -53,7 +53,7 @@ async def test_polygons(service: Service) -> None:
 async def test_png_of_each_mask(service: Service) -> None:
     body = await service.ask(IMAGE, click(30, 10), format="png", multimask=False)
     mask = body["results"][0]["masks"][0]
-    assert np.array_equal(read_mask_png(base64.b64decode(mask["png"])), MIDDLE)
+    assert np.array_equal(read_label_png(base64.b64decode(mask["png"])), np.where(MIDDLE, 255, 0))
 
 
 async def test_coco_results(service: Service) -> None:

@@ -64,13 +64,13 @@ action = st.one_of(arrival, arrival, arrival, leaving, st.tuples(st.just("step")
 def test_every_accepted_item_gets_exactly_one_result(
     actions: list[tuple[str, int, int, bool]], max_batch: int, max_cost: int, slots: int, fits: int
 ) -> None:
-    asyncio.run(_check(actions, max_batch, max_cost, slots, fits))
+    asyncio.run(_check(actions, Run(out_of_memory_above=fits), max_batch, max_cost, Slots(slots)))
 
 
 async def _check(
-    actions: list[tuple[str, int, int, bool]], max_batch: int, max_cost: int, slots: int, fits: int
+    actions: list[tuple[str, int, int, bool]], run: Run, max_batch: int, max_cost: int, permits: Slots
 ) -> None:
-    run, held, sink, permits = Run(out_of_memory_above=fits), HeldExecutor(), RecordingSink(), Slots(slots)
+    held, sink = HeldExecutor(), RecordingSink()
     batcher = Batcher(
         run,
         max_batch=max_batch,
@@ -84,6 +84,23 @@ async def _check(
         role="semantic",
         executor=held,
     )
+    tasks, left = await _played(actions, run, batcher, held)
+    await held.drain()
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+    _check_results(run, results, left)
+    _check_batches(run, max_batch, max_cost, permits.count)
+    refused = sum(isinstance(result, Overloaded) for result in results)
+    assert refused == sink.total("segserve_dropped_total", reason="queue_full")
+    depths = sink.values("segserve_queue_depth")
+    assert max(depths, default=0) <= MAX_QUEUE
+    assert depths[-1:] in ([], [0])
+    assert permits.free == permits.count
+
+
+async def _played(
+    actions: list[tuple[str, int, int, bool]], run: Run, batcher: Batcher[Item, int], held: HeldExecutor
+) -> tuple[list[asyncio.Task[int]], set[int]]:
+    """The items as tasks, and the numbers of those that left."""
     tasks: list[asyncio.Task[int]] = []
     left: set[int] = set()
     for step in actions:
@@ -97,10 +114,11 @@ async def _check(
             held.step()
         else:
             await settle()
-        assert len(held.held) <= slots
-    await held.drain()
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+        assert len(held.held) <= batcher.slots
+    return tasks, left
 
+
+def _check_results(run: Run, results: Sequence[int | BaseException], left: set[int]) -> None:
     for item, result in zip(run.items, results, strict=True):
         if isinstance(result, asyncio.CancelledError):
             assert item.number in left
@@ -110,8 +128,9 @@ async def _check(
             assert isinstance(result, InternalError)
         else:
             assert result == 2 * item.number
-    refused = sum(isinstance(result, Overloaded) for result in results)
-    assert refused == sink.total("segserve_dropped_total", reason="queue_full")
+
+
+def _check_batches(run: Run, max_batch: int, max_cost: int, slots: int) -> None:
     for batch in run.batches:
         assert len(batch) <= max_batch
         assert len(batch) == 1 or sum(item.cost for item in batch) <= max_cost
@@ -120,7 +139,3 @@ async def _check(
     for key in range(3):
         firsts = list(dict.fromkeys(item.number for batch in run.batches for item in batch if item.key == key))
         assert firsts == sorted(firsts) or slots > 1
-    depths = sink.values("segserve_queue_depth")
-    assert max(depths, default=0) <= MAX_QUEUE
-    assert depths[-1:] in ([], [0])
-    assert permits.free == slots
