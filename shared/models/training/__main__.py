@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         type=float,
         help="peak learning rate (default: 2e-3 dense, 1.5e-3 prompt; on a GPU 4e-3, 2.5e-3)",
     )
+    _add_judges(parser)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
+    options = parser.parse_args(arguments)
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        parser.error(f"argument --minutes: {options.minutes}: a number above 0")
+    if options.steps is not None and (options.steps < 1 or options.stage == "all"):
+        parser.error(f"argument --steps: {options.steps} with --stage {options.stage}: at least 1, of one stage")
+    return options
+
+
+def _add_judges(parser: argparse.ArgumentParser) -> None:
+    """What tells how good the recipe is, and what each step of it gives."""
     parser.add_argument(
         "--hold-out", metavar="SEQUENCE", help="train without the photos whose names begin so, and measure on them"
     )
@@ -73,12 +87,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=(),
         help="leave these steps of the recipe out, to see what they give",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
-    options = parser.parse_args(arguments)
-    if options.steps is not None and (options.steps < 1 or options.stage == "all"):
-        parser.error(f"argument --steps: {options.steps} with --stage {options.stage}: at least 1, of one stage")
-    return options
 
 
 def main(arguments: list[str] | None = None) -> None:

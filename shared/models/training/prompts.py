@@ -140,7 +140,12 @@ def in_parallel(function: Callable[..., Answer], *arguments: Iterable[Any]) -> l
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="users")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="users")
+
+
+def cores() -> int:
+    """Those that this process may use, where the system says so (Linux does), else all of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_prompt(interaction: Interaction, random: np.random.Generator) -> Interaction:

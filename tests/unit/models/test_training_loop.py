@@ -5,6 +5,7 @@ seconds.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from shared.models.training.dense import DENSE_BUDGET, DenseLoop, DenseRecipe
 from shared.models.training.ema import Average
 from shared.models.training.loop import Budget, TimedLoop, learning_rate, load_checkpoint, save_atomically
 from shared.models.training.prompt import PROMPT_BUDGET, PromptLoop, PromptRecipe
-from shared.models.training.prompts import Interaction, jitter_box, largest_piece
+from shared.models.training.prompts import Interaction, cores, jitter_box, largest_piece
 from shared.models.training.report import report
 from shared.models.training.tricks import Mirrored, learning_curve, tricks
 from shared.models.training.validate import calibrate, confusion, scores, validate_semantic
@@ -214,3 +215,9 @@ def test_the_report_has_every_figure(tmp_path: Path) -> None:
         assert {"iou_1", "iou_3", "iou_5", "objects"} <= figures[key].keys()
     assert figures["clicks_100"]["objects"] >= figures["clicks_1000"]["objects"] > 0
     json.dumps(figures)
+
+
+def test_cores_are_counted_where_the_system_does_not_say_which_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == (os.cpu_count() or 1)

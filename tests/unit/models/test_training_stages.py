@@ -65,11 +65,22 @@ def test_the_same_steps_from_the_same_seed_give_the_same_weights(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("wrong", [["--steps", "0", "--stage", "dense"], ["--steps", "5"]])
-def test_steps_are_of_one_stage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--steps", "0", "--stage", "dense"], "--steps"),
+        (["--steps", "5"], "--steps"),
+        (["--minutes", "-1"], "--minutes"),
+        (["--minutes", "0"], "--minutes"),
+        (["--minutes", "nan"], "--minutes"),
+    ],
+)
+def test_a_budget_that_cannot_be_spent_is_refused(
+    wrong: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         command.parse(["--data", "d", "--out", "o", *wrong])
-    assert "--steps" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_class_weights_and_mining_fade_unless_they_are_told_to_stay() -> None:
