@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shared.calls import Answer, DenseCall
+from shared.calls import Answer, DenseCall, DenseOptions, Format
 from shared.errors import InvalidOption
 from shared.imaging.compose import encode_picture, overlay_labels
 from shared.imaging.png import label_png
@@ -19,11 +19,17 @@ from shared.serving.dense import DensePipeline
 from shared.serving.effects import EFFECTS, Named
 from shared.types import VOID_8, VOID_16, DenseTask, LabelArray, Region, SemanticOutput, UInt8Array
 
+PICTURES: frozenset[Format] = frozenset(("label_map", "overlay", *EFFECTS))
+"""Formats without scores."""
+
 
 class SemanticPipeline(DensePipeline[SemanticOutput]):
     """Every pixel gets a class, or void where the model's confidence is below `min_confidence`."""
 
     task: ClassVar[DenseTask] = "semantic"
+
+    def shows_labels_alone(self, options: DenseOptions) -> bool:
+        return options.format in PICTURES and not options.min_confidence
 
     def encode(
         self, output: SemanticOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None

@@ -106,10 +106,13 @@ class DensePipeline(ABC, Generic[Out]):
             return None
         return frozenset(self.space.id_of(name) for name in options.classes)
 
-    @staticmethod
-    def _item(pixels: UInt8Array, options: DenseOptions) -> DenseInput:
+    def shows_labels_alone(self, options: DenseOptions) -> bool:
+        """Whether the answer says nothing of the model's confidence in each pixel."""
+        return False
+
+    def _item(self, pixels: UInt8Array, options: DenseOptions) -> DenseInput:
         limit = options.max_instances if options.classes is None else None
-        return DenseInput(pixels, options.score_threshold, limit, options.tta)
+        return DenseInput(pixels, options.score_threshold, limit, options.tta, self.shows_labels_alone(options))
 
     async def _off_loop(self, caller: Caller, work: Callable[[], Result]) -> Result:
         if time.time() > caller.deadline:

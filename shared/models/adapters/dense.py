@@ -93,7 +93,7 @@ def semantic_finish(card: Card) -> Finish[SemanticOutput]:
         grids = [Grid(seen.outputs[LOGITS], seen.view.placement.extent, seen.view.mirrored) for seen in views]
         require_classes(card, grids[0].logits.shape[0], classes)
         height, width = item.pixels.shape[:2]
-        return label_map(grids, (height, width), classes, temperature)
+        return label_map(grids, (height, width), classes, temperature, alone=item.labels_alone)
 
     return finish
 

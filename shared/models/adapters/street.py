@@ -185,7 +185,7 @@ class StreetSemantic(StreetDense[SemanticOutput]):
 
     def finish(self, heads: Heads, item: DenseInput) -> SemanticOutput:
         """See `StreetDense.finish`."""
-        return labels_at(heads.logits, _size(item))
+        return labels_at(heads.logits, _size(item), alone=item.labels_alone)
 
 
 class StreetInstance(StreetDense[InstanceOutput]):

@@ -8,7 +8,8 @@ much larger than its logits, are found a band of rows at a time, so that full-si
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.models.postprocess.prompt_masks import bilinear, taps
-from shared.types import Float16Array, Float32Array, SemanticOutput, UInt8Array
+from shared.types import BoolArray, Float16Array, Float32Array, SemanticOutput, UInt8Array
 
 BLOCK_VALUES = 2**17
 """Logits worked on at once at full size: half a megabyte, which stays in the second-level cache meanwhile."""
@@ -34,34 +35,59 @@ class Axis(NamedTuple):
     many: NDArray[np.int64]
 
 
-def labels_at(logits: Float32Array, size: tuple[int, int], temperature: float = 1.0) -> SemanticOutput:
+def labels_at(
+    logits: Float32Array, size: tuple[int, int], temperature: float = 1.0, alone: bool = False
+) -> SemanticOutput:
     """Labels uint8 and the softmax probability of each (float16) at `size` (H, W), from logits [classes,h,w].
 
     At most 255 classes. The probabilities are those of the logits divided by `temperature`; of a large image those of
-    four pixels a logit are enough for means.
+    four pixels a logit are enough for means. `alone`: they will hardly be asked for.
     """
-    whole = partial(_in_bands, logits, size, temperature)
-    if size[0] * size[1] < SPARSE_FROM * logits[0].size:
-        return SemanticOutput(*whole())
-    near = _largest(logits.copy())
-    around = np.pad(near, ((0, 1), (0, 1)), "edge")
-    mixed = (near != around[1:, :-1]) | (near != around[:-1, 1:]) | (near != around[1:, 1:])
-    if mixed.mean() > SPARSE_TO:
-        return SemanticOutput(*whole())
     rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
-    labels: UInt8Array = near[:, columns.low][rows.low]
+    near = _largest(logits.copy()) if size[0] * size[1] >= SPARSE_FROM * logits[0].size else None
+    mixed = _disagreeing(near) if near is not None else None
+    if near is None or mixed is None or mixed.mean() > SPARSE_TO:
+        if not alone:
+            return SemanticOutput(*_with_probabilities(logits, size, temperature))
+        labels = np.empty(size, dtype=np.uint8)
+        for where, values in _bands(logits, size):
+            labels[where] = _largest(values)
+        return SemanticOutput(labels, lambda: _with_probabilities(logits, size, temperature)[1])
+    labels = near[:, columns.low][rows.low]
     mixed &= (rows.many > 0)[:, None] & (columns.many > 0)
     _fill(labels, logits, np.argwhere(mixed).T, rows, columns)
     some = min(size[0], 2 * logits.shape[1]), min(size[1], 2 * logits.shape[2])
-    return SemanticOutput(labels, lambda: whole()[1], lambda: SemanticOutput(*_in_bands(logits, some, temperature)))
+    return SemanticOutput(
+        labels,
+        lambda: _with_probabilities(logits, size, temperature)[1],
+        lambda: SemanticOutput(*_with_probabilities(logits, some, temperature)),
+    )
 
 
-def _in_bands(logits: Float32Array, size: tuple[int, int], temperature: float) -> tuple[UInt8Array, Float16Array]:
-    """Labels and probabilities, a band of rows at a time."""
-    classes, low_height, low_width = logits.shape
-    height, width = size
+def _disagreeing(near: UInt8Array) -> BoolArray:
+    """Where a logit's largest class is not that of the three next ones, to the right and below."""
+    around = np.pad(near, ((0, 1), (0, 1)), "edge")
+    mixed: BoolArray = (near != around[1:, :-1]) | (near != around[:-1, 1:]) | (near != around[1:, 1:])
+    return mixed
+
+
+def _with_probabilities(
+    logits: Float32Array, size: tuple[int, int], temperature: float
+) -> tuple[UInt8Array, Float16Array]:
     labels = np.empty(size, dtype=np.uint8)
     confidence = np.empty(size, dtype=np.float16)
+    for where, values in _bands(logits, size):
+        labels[where] = _largest(values)
+        if temperature != 1:
+            values *= np.float32(1 / temperature)
+        confidence[where] = np.reciprocal(np.exp(values, out=values).sum(axis=0))
+    return labels, confidence
+
+
+def _bands(logits: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice, Float32Array]]:
+    """Rows of the image and their logits [classes,rows,W], which are the caller's until the next."""
+    classes, low_height, low_width = logits.shape
+    height, width = size
     weights = bilinear(low_height, height)
     rows = min(height, max(1, BLOCK_VALUES // (classes * width)))
     # One place for every band: memory that is asked for anew is new to the cache too.
@@ -73,13 +99,7 @@ def _in_bands(logits: Float32Array, size: tuple[int, int], temperature: float) -
         tall = np.matmul(band[:, span], logits[:, span]).reshape(-1, low_width)
         part = wide[: len(tall)]
         cv2.resize(tall, (width, len(tall)), dst=part, interpolation=cv2.INTER_LINEAR)
-        values = part.reshape(classes, len(band), width)
-        where = slice(start, start + len(band))
-        labels[where] = _largest(values)
-        if temperature != 1:
-            values *= np.float32(1 / temperature)
-        confidence[where] = np.reciprocal(np.exp(values, out=values).sum(axis=0))
-    return labels, confidence
+        yield slice(start, start + len(band)), part.reshape(classes, len(band), width)
 
 
 def _fill(labels: UInt8Array, logits: Float32Array, cells: NDArray[np.int64], rows: Axis, columns: Axis) -> None:

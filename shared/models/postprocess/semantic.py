@@ -25,15 +25,16 @@ def label_map(
     classes: int,
     temperature: float = 1.0,
     scores: Sequence[Score] = (),
+    alone: bool = False,
 ) -> SemanticOutput:
     """The best class of each pixel of an image of `size` (H, W), and how sure the network is of it.
 
     One grid: the largest logit, its softmax probability (logits divided by `temperature`) as confidence. Several grids
     (test-time augmentation), or `scores` of their own: scores are averaged at each pixel, then the largest is taken.
-    Labels are uint8 below 256 classes, else uint16.
+    Labels are uint8 below 256 classes, else uint16. `alone`: the confidence will hardly be asked for.
     """
     if len(grids) == 1 and not scores and _plain(grids[0]) and classes <= VOID_8:
-        return labels_at(grids[0].logits.numpy(), size, temperature)
+        return labels_at(grids[0].logits.numpy(), size, temperature, alone)
     if len(grids) == 1 and not scores and grids[0].logits.is_cuda and find_spec("triton") is not None:
         return _on_gpu(grids[0], size, classes, temperature)
     labels = torch.empty(size, dtype=torch.int64, device=grids[0].logits.device)

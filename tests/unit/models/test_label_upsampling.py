@@ -35,6 +35,7 @@ def test_labels_equal_resizing_and_argmax_in_torch(
     torch = pytest.importorskip("torch")
     full = torch.nn.functional.interpolate(torch.from_numpy(logits)[None], size=size, mode="bilinear")[0]
     output = labels_at(logits, size, temperature)
+    assert np.array_equal(labels_at(logits, size, temperature, alone=True).labels, output.labels)
     best = full.topk(2, dim=0).values
     clear = (best[0] - best[1] > 1e-3).numpy()
     assert output.labels.shape == size

@@ -126,6 +126,17 @@ async def body(task: DenseTask, form: Format = "rle", **options: Any) -> Any:
     return orjson.loads((await ask(task, form, **options)).body)
 
 
+@pytest.mark.parametrize(
+    ("form", "least", "alone"),
+    [("label_map", None, True), ("overlay", None, True), ("label_map", 0.5, False), ("rle", None, False)],
+)
+async def test_confidence_is_left_out_only_where_no_answer_needs_it(
+    form: Format, least: float | None, alone: bool
+) -> None:
+    assert pipeline("semantic").shows_labels_alone(DenseOptions(form, min_confidence=least)) == alone
+    assert not pipeline("panoptic").shows_labels_alone(DenseOptions(form, min_confidence=least))
+
+
 async def test_semantic_has_a_segment_for_every_class_present() -> None:
     answer = await body("semantic")
     assert {key: answer[key] for key in ("task", "model", "width", "height", "label_space", "request_id")} == {
