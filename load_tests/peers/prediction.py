@@ -50,6 +50,6 @@ def same(card: Card, plan: Plan) -> Predict:
 
     def predict(image: bytes) -> bytes:
         pixels = decode(image, max_pixels=MAX_PIXELS, max_side=MAX_SIDE)
-        return label_png(model.predict([DenseInput(pixels)])[0].labels, palette)
+        return label_png(model.predict([DenseInput(pixels, labels_alone=True)])[0].labels, palette)
 
     return predict
