@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,24 +113,23 @@ def served(
     for number, subject in enumerate(subjects):
         path, form = request_form(subject)
         target = form(f"http://127.0.0.1:{port}", different)
+        within_s = time.perf_counter() - server.begun + 30 if number else READY_WITHIN_S
         try:
-            if not number:
-                ready_s, _ = server.wait_for_answer(target, READY_WITHIN_S)
-                told(f"the platform is ready after {ready_s:.1f} s; GPU memory in use: {memory_in_use(given.device)}")
-            else:
-                server.wait_for_answer(target, time.perf_counter() - server.begun + 30)
+            after_s, _ = server.wait_for_answer(target, within_s)
         except NotReady as error:
             report.failure(subject.card, str(error))
             told(f"{subject.card} is not served: {str(error).strip()[-900:]}")
             if not number:
                 told(logs(home))
             continue
+        if not number:
+            told(f"the platform is ready after {after_s:.1f} s; GPU memory in use: {memory_in_use(given.device)}")
         bodies, headers = callers.prepare(subject.card, target)
-        url = f"http://127.0.0.1:{port}{path}"
-        callers.load(url, bodies, headers, max(given.callers), given.seconds / 2)  # every replica has seen a batch
+        load = partial(callers.load, f"http://127.0.0.1:{port}{path}", bodies, headers)
+        load(max(given.callers), given.seconds / 2)  # every replica has seen a batch
         for count in given.callers:
             before = server.spent()
-            window = callers.load(url, bodies, headers, count, given.seconds * given.served_times)
+            window = load(count, given.seconds * given.served_times)
             told(report.served(subject.card, count, window, before, server.spent()))
 
 

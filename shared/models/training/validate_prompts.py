@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -71,27 +72,33 @@ def validate_prompts(
     table = split.components
     for image in range(0, len(split.photos), every):
         rows = torch.nonzero((table.image == image) & (table.area >= min_area)).flatten().tolist()
-        if not rows:
-            continue
-        numbers = split.numbers[image].cpu().numpy()
-        users = [Interaction(numbers == int(table.number[row]), 0) for row in rows]
-        for user in users:
-            user.click(innermost(user.wanted), 1)
-        embedding = embed(dense, split.photos[image : image + 1].float(), half)
-        for count in range(1, max(clicks) + 1):
-            with mixed(embedding.device, half):
-                out: PromptOutput = decoder(embedding, stack_prompts(users).to(embedding.device))
-            answers = answer(out, users)
-            for row, user, (mask, logits, rating) in zip(rows, users, answers, strict=True):
-                iou = float((mask & user.wanted).sum() / max(1, (mask | user.wanted).sum()))
-                found[count].append(iou)
-                if count == 1:
-                    by_class[CLASSES[int(table.label[row])]].append(iou)
-                    rating_error.append(abs(rating - iou))
-                user.correct(mask)
-                user.logits = logits
+        for row, count, iou, rating in _clicked(dense, decoder, split, rows, max(clicks), half) if rows else ():
+            found[count].append(iou)
+            if count == 1:
+                by_class[CLASSES[int(table.label[row])]].append(iou)
+                rating_error.append(abs(rating - iou))
     result: dict[str, Any] = {f"iou_{count}": float(np.mean(found[count])) for count in clicks if found[count]}
     result["objects"] = len(found[1])
     result["by_class"] = {name: float(np.mean(values)) for name, values in by_class.items()}
     result["rating_error"] = float(np.mean(rating_error)) if rating_error else float("nan")
     return result
+
+
+def _clicked(
+    dense: StreetNet, decoder: PromptDecoder, split: Split, rows: list[int], clicks: int, half: bool
+) -> Iterator[tuple[int, int, float, float]]:
+    """Users of one image's components `rows` click so often: (row, clicks so far, IoU, the IoU that was predicted)."""
+    image = int(split.components.image[rows[0]])
+    numbers = split.numbers[image].cpu().numpy()
+    users = [Interaction(numbers == int(split.components.number[row]), 0) for row in rows]
+    for user in users:
+        user.click(innermost(user.wanted), 1)
+    embedding = embed(dense, split.photos[image : image + 1].float(), half)
+    for count in range(1, clicks + 1):
+        with mixed(embedding.device, half):
+            out: PromptOutput = decoder(embedding, stack_prompts(users).to(embedding.device))
+        for row, user, (mask, logits, rating) in zip(rows, users, answer(out, users), strict=True):
+            iou = float((mask & user.wanted).sum() / max(1, (mask | user.wanted).sum()))
+            yield row, count, iou, rating
+            user.correct(mask)
+            user.logits = logits
