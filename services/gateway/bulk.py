@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from services.gateway.context import Gateway
 from services.gateway.errors import fields
@@ -25,6 +25,7 @@ AT_ONCE = 8
 REPORT_S = 0.5
 """At most so often progress is told while the body is still coming: a client that sends does not read yet."""
 Entry = dict[str, Any]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Bulk:
                 if self._working:
                     await self._until_fewer_than(len(self._working))
         finally:
+            for task in self._working:  # all of them, before any is waited for
+                task.cancel()
             for task in self._working:
                 await stopped(task)
 
@@ -105,9 +108,19 @@ async def kept(here: Gateway, caller: Caller, data: bytes, services: Mapping[str
     image_id = await identify(data)
     stored = await here.images.put(caller.tenant, data, header.width, header.height, image_id)
     call = EmbedCall(image_id, data, caller)
-    found = await asyncio.gather(*(service.embed(call) for service in services.values()))
+    found = await all_of(*(service.embed(call) for service in services.values()))
     embeddings = {name: answer.tier for name, answer in zip(services, found, strict=True)}
     return {**record_fields(stored), "embeddings": embeddings}
+
+
+async def all_of(*work: Coroutine[Any, Any, Result]) -> list[Result]:
+    """What each gives, in order. Raises the first failure, and then none of the others goes on."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def record_fields(record: ImageRecord) -> Entry:

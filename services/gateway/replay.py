@@ -40,6 +40,7 @@ class Replay:
         app: ASGIApp,
         kept_bytes: int | None = None,
         within_s: float | None = None,
+        longer_s: float | None = None,
         where: Callable[[], Place] = place,
     ) -> None:
         here = settings()
@@ -48,6 +49,8 @@ class Replay:
         self._place: Place = "closed"
         self._kept_bytes = here.max_body_bytes if kept_bytes is None else kept_bytes
         self._within_s = here.request_timeout_s + GRACE_S if within_s is None else within_s
+        self._longer_s = max(0.0, here.stream_timeout_s - here.request_timeout_s) if longer_s is None else longer_s
+        """Added for a body of more than is kept: an upload, which the gateway works on while it comes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(OWN_PATHS):
@@ -61,7 +64,8 @@ class Replay:
         tape, answer = _Tape(receive, self._kept_bytes), _Answer(scope, send)
         try:
             async with asyncio.timeout(self._within_s) as limit:
-                answer.limit = limit
+                answer.limit = tape.limit = limit
+                tape.longer_s = self._longer_s
                 await self.app(dict(scope), tape.play(), answer.send)
                 if not (answer.begun or tape.gone) and tape.whole and scope["method"] in REPEATED:
                     logger.warning("%s %s: the gateway is gone: once more", scope["method"], scope["path"])
@@ -89,6 +93,9 @@ class _Tape:
         """Whether more of the body is being waited for."""
         self.whole = True
         """Whether every message is still here."""
+        self.limit: asyncio.Timeout | None = None
+        """Ends `longer_s` later once the body is too long to be kept."""
+        self.longer_s = 0.0
         self._receive, self._left = receive, kept_bytes
         self._messages: list[Message] = []
         self._ended = False
@@ -115,11 +122,13 @@ class _Tape:
     def _keep(self, message: Message) -> None:
         self.gone = self.gone or message["type"] == "http.disconnect"
         self._left -= len(message.get("body", b""))
-        self.whole = self.whole and self._left >= 0
+        if self.whole and self._left < 0:
+            self.whole = False
+            self._messages.clear()
+            if self.limit is not None and (until := self.limit.when()) is not None and not self.limit.expired():
+                self.limit.reschedule(until + self.longer_s)
         if self.whole:
             self._messages.append(message)
-        else:
-            self._messages.clear()
 
 
 class _Answer:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.gateway import bulk
-from shared.errors import Overloaded
+from shared.errors import ModelUnavailable, Overloaded
 from shared.schemas.resources import UploadedImage, UploadedImages
 from shared.settings import Settings
 from shared.store.keys import image_id
@@ -51,6 +51,28 @@ async def test_events_tell_of_every_image(gateway: Running) -> None:
     ]
     assert gateway.wand.most_at_once <= bulk.AT_ONCE
     assert permits(gateway) == 0
+
+
+async def test_of_several_embeddings_of_an_image_none_goes_on_when_one_fails() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def fail() -> None:
+        await begun.wait()
+        raise ModelUnavailable
+
+    slow, broken = (Wand(info(name, "promptable"), do) for name, do in (("slow", hang), ("broken", fail)))
+    async with running(more=([], [slow, broken])) as gateway:
+        refused = await gateway.client.post(IMAGES, files=parts(PNG), data={"embed": "slow,broken"})
+        assert refused.json()["code"] == "model_unavailable"
+        async with asyncio.timeout(30):
+            await ended.wait()
 
 
 async def test_one_image_may_be_followed_by_events_too(gateway: Running) -> None:

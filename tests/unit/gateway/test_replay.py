@@ -151,6 +151,22 @@ async def test_a_body_that_stops_coming_is_the_callers_fault() -> None:
     assert (answer.status_code, answer.json()["code"]) == (408, "request_timeout")
 
 
+@pytest.mark.parametrize(("kept", "status"), [(100, 504), (5, 200)], ids=["kept", "too long to be kept"])
+async def test_a_long_upload_has_as_long_as_the_gateway_gives_it(kept: int, status: int) -> None:
+    async def works(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await skip(30)
+        await Gateways()(scope, ended, send)
+
+    async def ended() -> Message:
+        return {"type": "http.request"}
+
+    door = Doorway(Replay(works, kept_bytes=kept, within_s=20, longer_s=20), lambda: "proxy")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
+        assert (await client.post("/v1/images", content=parts())).status_code == status
+
+
 async def test_a_stream_that_has_begun_has_none() -> None:
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
