@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.picture import GAP, HERE, titled
+from deploy.picture import HERE, titled, two_rows
 from shared.imaging import cutout
 from shared.imaging.compose import encode_picture
 from shared.imaging.sample_hair import Portrait, portrait
@@ -45,10 +45,7 @@ def sheet(person: Portrait) -> UInt8Array:
         ("replace", cutout.replace(matted, behind)),
         ("the truth", before(person, behind)),
     ]
-    tiles = [titled(picture, title) for title, picture in named]
-    across = np.full((tiles[0].shape[0], GAP, 3), 255, dtype=np.uint8)
-    rows = [np.hstack([a, across, b, across, c]) for a, b, c in (tiles[:3], tiles[3:])]
-    return np.vstack([rows[0], np.full((GAP, rows[0].shape[1], 3), 255, dtype=np.uint8), rows[1]])
+    return two_rows([titled(picture, title) for title, picture in named])
 
 
 def main() -> None:

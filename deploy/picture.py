@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,13 @@ def titled(picture: UInt8Array, title: str) -> UInt8Array:
     return np.vstack([bar, picture])
 
 
+def two_rows(tiles: Sequence[UInt8Array]) -> UInt8Array:
+    """Six pictures of one size, three beside each other, with white between them."""
+    across = np.full((tiles[0].shape[0], GAP, 3), 255, dtype=np.uint8)
+    rows = [np.hstack([a, across, b, across, c]) for a, b, c in (tiles[:3], tiles[3:])]
+    return np.vstack([rows[0], np.full((GAP, rows[0].shape[1], 3), 255, dtype=np.uint8), rows[1]])
+
+
 def sheet(url: str, street: UInt8Array) -> UInt8Array:
     """Two rows of three, the last place empty: the street and its four answers, the click marked."""
     sent = encode_picture(street, "png")
@@ -49,9 +57,7 @@ def sheet(url: str, street: UInt8Array) -> UInt8Array:
     cv2.circle(clicked, CLICK, 5, (230, 30, 60), cv2.FILLED, cv2.LINE_AA)
     tiles = [titled(picture, title) for title, picture in [*named, ("promptable: one click", clicked)]]
     tiles.append(np.full_like(tiles[0], 255))
-    across = np.full((tiles[0].shape[0], GAP, 3), 255, dtype=np.uint8)
-    rows = [np.hstack([a, across, b, across, c]) for a, b, c in (tiles[:3], tiles[3:])]
-    return np.vstack([rows[0], np.full((GAP, rows[0].shape[1], 3), 255, dtype=np.uint8), rows[1]])
+    return two_rows(tiles)
 
 
 def main() -> None:
