@@ -147,7 +147,8 @@ class ServeDirectory:
     def _settled(self) -> bool:
         """Whether every application runs and has said what it serves since it last changed."""
         return bool(self._applications) and all(
-            item.described == item.status and item.status.status == ApplicationStatus.RUNNING
+            (item.described == item.status or (item.info is not None and not _replicas(item.status)))
+            and item.status.status == ApplicationStatus.RUNNING
             for item in self._applications.values()
         )
 
@@ -168,10 +169,14 @@ class ServeDirectory:
         self.looked.set()
 
     async def _describe(self, name: str, application: _Application) -> None:
-        """Ask an application what it serves, unless nothing changed since it last said so."""
+        """Ask an application what it serves, unless nothing changed since it last said so. One that is at zero and has
+        never said it is asked all the same, which wakes it: nobody could ask for a model that is not known."""
         overview = application.status
         deployment = _service_deployment(overview)
-        if overview == application.described or deployment is None or not _replicas(overview):
+        if overview == application.described or deployment is None:
+            return
+        unknown_at_zero = application.info is None and overview.status == ApplicationStatus.RUNNING
+        if not _replicas(overview) and not (unknown_at_zero and _at_zero(overview)):
             return
         handle = self._handles.get((name, deployment))
         if handle is None:

@@ -127,6 +127,20 @@ async def test_ready_means_a_replica_of_each_or_zero_on_purpose(cluster: Cluster
     assert await states(directory) == (False, {"a": "UNHEALTHY"})
 
 
+async def test_a_model_at_zero_is_asked_once_what_it_serves_and_then_left_asleep(cluster: Cluster) -> None:
+    cluster.applications["a"] = application(running=0)
+    directory = ServeDirectory()
+    await directory.refresh()
+    assert names(directory) == ["street@1"]
+    assert (await states(directory))[0]
+    cluster.applications["a"] = application()
+    await directory.refresh()
+    cluster.applications["a"] = application(running=0)
+    await directory.refresh()
+    assert cluster.described == ["a", "a"], "when it was at zero at first, and when it had woken"
+    assert directory._settled()
+
+
 async def test_a_model_that_does_not_say_what_it_is_keeps_the_gateway_from_ready(cluster: Cluster) -> None:
     cluster.applications["b"] = application("Panoptic")
     cluster.says["b"] = ModelUnavailable()
@@ -176,7 +190,8 @@ async def test_only_required_models_decide_and_a_missing_one_is_named(cluster: C
 
 
 async def test_promptable_is_reached_at_the_decoder(cluster: Cluster) -> None:
-    both = application("Decoder").deployments | application("Encoder", running=0).deployments
+    starting = dataclasses.replace(application("Encoder", 0).deployments["Encoder"], status=DeploymentStatus.UPDATING)
+    both = application("Decoder").deployments | {"Encoder": starting}
     cluster.applications["p"] = dataclasses.replace(application(), deployments=both)
     cluster.says["p"] = info("sam", "promptable")
     directory = ServeDirectory()
