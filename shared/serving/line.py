@@ -155,7 +155,7 @@ class LineServer:
 
     async def _open(self) -> Address | None:
         try:
-            _sweep(Path(tempfile.gettempdir()))
+            sweep()
             self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
             path = str(self._folder / SOCKET)
             self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Served(self._methods), path)
@@ -199,9 +199,9 @@ class _Served(_End):
         self.send(number, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 
-def _sweep(folder: Path) -> None:
+def sweep() -> None:
     """Remove what replicas that were killed have left behind."""
-    for left in folder.glob(f"{PREFIX}*"):
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         match = re.fullmatch(rf"{PREFIX}(\d+)-.*", left.name)
         if match is None or left.stat().st_uid != os.getuid():
             continue

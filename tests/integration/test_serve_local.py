@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from deploy.cluster import free_port
+from shared.serving.line import PREFIX
 from tests.data import ROOT
-from tests.integration.trivial.platform import HERE, ended, environment, eventually, port, title, tree
+from tests.integration.trivial.platform import HERE, PNG, ended, environment, eventually, grey, port, title, tree
 from tests.platform import Platform, launch, stop, wait_ready
 
 pytestmark = pytest.mark.integration
@@ -49,14 +51,18 @@ def refuses(address: tuple[str, int]) -> bool:
 
 
 def test_the_token_and_its_folder_are_for_the_owner_only(started: Callable[..., Platform]) -> None:
-    platform = started()
+    platform, temporary = started(), Path(tempfile.gettempdir())
     folder = platform.home / "run" / str(port(platform))
     assert (folder.stat().st_mode & 0o777, (folder / "token").stat().st_mode & 0o777) == (0o700, 0o600)
+    httpx.post(f"{platform.url}/v1/semantic", content=grey(1), headers=PNG, timeout=60).raise_for_status()
     processes = tree(platform)
+    lines = [line for process in processes for line in temporary.glob(f"{PREFIX}{process.pid}-*")]
+    assert lines, "a replica that was called opens a line"
     stop(platform)
+    assert not any(line.exists() for line in lines)
     assert platform.process.returncode == 0
     assert all_gone(processes)
-    assert not (Path(tempfile.gettempdir()) / f"sgs-{os.getuid()}" / str(port(platform))).exists()
+    assert not (temporary / f"sgs-{os.getuid()}" / str(port(platform))).exists()
     assert refuses(("127.0.0.1", port(platform)))
     assert "Traceback" not in platform.log.read_text()
 
