@@ -47,12 +47,12 @@ class BadInput:
     """What the first detail's reason must mention."""
 
 
-def picture(shade: int = 0) -> bytes:
-    """A PNG of `WIDTH` x `HEIGHT`: the left half as dark as `shade`, the right half white."""
+def picture(shade: int = 0, kind: str = "PNG") -> bytes:
+    """A picture (by default a PNG) of `WIDTH` x `HEIGHT`: the left half as dark as `shade`, the right half white."""
     pixels = np.full((HEIGHT, WIDTH, 3), shade, dtype=np.uint8)
     pixels[:, WIDTH // 2 :] = 255
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -104,6 +104,7 @@ IMAGE_CASES = [
     BadInput("no body at all", SEMANTIC, 422, "invalid_option", "image"),
     raw("a header cut short", 400, "malformed", "image", PNG[:20]),
     raw("pixels cut short", 400, "malformed", "image", picture(7)[:-60]),
+    raw("a WebP cut short", 400, "malformed", "image", picture(7, "WEBP")[:-20], says="WEBP is truncated"),
     raw("40,000 x 40,000 by its header", 413, "image_too_large", "image", png_header(40_000, 40_000)),
     raw("no pixels by its header", 400, "malformed", "image", png_header(0, 10)),
     raw("text as an image", 415, "unsupported_format", "image", b"this is no image", "image/jpeg"),
@@ -158,6 +159,7 @@ OPTION_CASES = [
              query=[("model", "no-such-model")]),
     BadInput("an unknown version", SEMANTIC, 404, "model_not_found", "model", content=PNG, content_type="image/png",
              query=[("model", "no-such-model@9")]),
+    option("a model whose version is empty", "model", "model=street@", says="version"),
     option("a misspelt field", "modle", "modle=street", says="`model`"),
     said("a misspelt field in JSON", 422, "invalid_option", "fromat", {"image": IN_BASE64, "fromat": "rle"},
          says="`format`"),
@@ -235,7 +237,8 @@ PATH_CASES = [
     BadInput("an unknown image to delete", f"{IMAGES}/{UNKNOWN_ID}", 404, "image_not_found", "image_id",
              method="DELETE"),
     BadInput("an unknown model's page", "/v1/models/no-such-model", 404, "model_not_found", "name", method="GET"),
-    BadInput("unknown labels", "/v1/labels/no-such-space", 404, "not_found", "space", method="GET"),
+    BadInput("unknown labels", "/v1/labels/no-such-space", 404, "not_found", "space", method="GET", says="camvid"),
+    BadInput("a page of an empty version", "/v1/models/street@", 404, "model_not_found", "name", method="GET"),
     BadInput("an upload without an image", IMAGES, 422, "invalid_option", "image"),
     BadInput("embedding with an unknown model", IMAGES, 404, "model_not_found", "model", content=PNG,
              content_type="image/png", query=[("embed", "no-such-model")]),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.calls import ModelInfo
-from shared.errors import ModelNotFound, detail
+from shared.errors import InvalidOption, ModelNotFound, detail
 from shared.protocols import DenseService, PromptableService
 from shared.types import DenseTask, Task
 
@@ -62,10 +62,13 @@ def select(models: Iterable[ModelInfo], task: Task, model: str | None) -> int:
     """The index in `models` of the one that answers `task` when a request names `model`.
 
     None is the model that is `default_for` the task, else the only one. A bare name with several versions is the
-    default one of them, else the highest version. Raises `ModelNotFound` naming what is served for the task.
+    default one of them, else the highest version. Raises `ModelNotFound` naming what is served for the task, and
+    `InvalidOption` for a name that ends in `@`.
     """
     serving = [(index, info) for index, info in enumerate(models) if task in info.tasks]
-    name, _, version = (model or "").partition("@")
+    name, at, version = (model or "").partition("@")
+    if at and not version:
+        raise InvalidOption.of("model", model, "name or name@version", "the version is empty")
     candidates = [
         (index, info)
         for index, info in serving

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from services.gateway.body import BACKGROUND, IMAGE, Sent, parse_json
+from services.gateway.wording import origin_of, told, variants
 from shared.errors import SHOWN_CHARACTERS, Detail, InvalidOption, detail
 from shared.schemas.wire import Request
 
@@ -24,15 +24,6 @@ Kind = Literal["text", "list", "flag", "number", "json"]
 
 IMAGE_ID = "image_id"
 SHOWN_ERRORS = 20
-_LIMITS = (
-    ("ge", "at least {}"),
-    ("gt", "more than {}"),
-    ("le", "at most {}"),
-    ("lt", "less than {}"),
-    ("min_length", "at least {} items or characters"),
-    ("max_length", "at most {} items or characters"),
-    ("expected", "{}"),
-)
 _HINTS = {
     IMAGE: "an image goes into a multipart part, the raw body or the JSON body",
     "image_url": "images are not fetched by URL here: send the image itself",
@@ -127,17 +118,9 @@ def _kind(annotation: Any) -> Kind:
 
 
 def _flat(annotation: Any) -> Iterable[Any]:
-    """The plain types that an annotation allows: unions, literals and `Annotated` taken apart."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        for each in get_args(annotation):
-            yield from _flat(each)
-    elif origin is Annotated:
-        yield from _flat(get_args(annotation)[0])
-    elif origin is Literal:
-        yield from map(type, get_args(annotation))
-    elif annotation is not NoneType:
-        yield annotation
+    """The plain types that an annotation allows, literals as the types of their values."""
+    for plain, _ in variants(annotation):
+        yield from map(type, get_args(plain)) if origin_of(plain) is Literal else (plain,)
 
 
 def _value(name: str, text: str, kind: Kind) -> Any:
@@ -169,12 +152,7 @@ def _detail(error: ErrorDetails, options: type[Request]) -> Detail:
         return _unknown(name, error, options)
     if kind == "missing":
         return detail(name, None, "required", "is required")
-    context = error.get("ctx", {})
-    limits = [text.format(context[key]) for key, text in _LIMITS if key in context]
-    reason = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    if kind in ("model_type", "model_attributes_type"):
-        reason = "should be an object"
-    return detail(name, shown(error["input"]), ", ".join(limits) or None, reason[:1].lower() + reason[1:])
+    return detail(name, shown(error["input"]), *told(error, options))
 
 
 def _unknown(name: str, error: ErrorDetails, options: type[Request]) -> Detail:
@@ -199,7 +177,7 @@ def _siblings(options: type[Request], location: tuple[int | str, ...]) -> Iterab
 
 def _model_in(annotation: Any) -> type[Request] | None:
     for plain in _flat(annotation):
-        found = get_args(plain)[0] if get_origin(plain) is list else plain
+        found = get_args(plain)[0] if origin_of(plain) is list else plain
         if isinstance(found, type) and issubclass(found, Request):
             return found
     return None

@@ -95,11 +95,24 @@ def open_image(data: bytes, image_format: ImageFormat) -> ImageFile.ImageFile:
     except MemoryError:
         raise
     except Exception as error:
+        if image_format == "webp" and is_cut_short(data):
+            raise cut_short(data) from error
         raise _header_error(image_format, error) from error
     if image.mode in _NO_RANGE_MODES:
         reason = "Samples of 32 bits, signed or floating, have no agreed range: send 8 or 16 bits, unsigned."
         raise UnsupportedFormat.of(FIELD, f"{image_format}, mode {image.mode}", "8 or 16 bits", reason)
     return image
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Whether a WebP has fewer bytes than its container says (RIFF: the size stands behind the first four)."""
+    return 8 + int.from_bytes(data[4:8], "little") > len(data)
+
+
+def cut_short(data: bytes) -> Malformed:
+    """The error for a WebP that is."""
+    length = 8 + int.from_bytes(data[4:8], "little")
+    return Malformed.of(FIELD, f"{len(data)} bytes", f"{length} bytes", "The WEBP is truncated.")
 
 
 def _header_error(image_format: ImageFormat, error: Exception) -> Malformed | UnsupportedFormat:

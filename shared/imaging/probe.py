@@ -8,7 +8,7 @@ from PIL import ImageFile
 
 from shared.errors import ImageTooLarge, Malformed
 from shared.imaging.avif import coded_sizes
-from shared.imaging.formats import FIELD, ImageFormat, check_size, open_image, sniff
+from shared.imaging.formats import FIELD, ImageFormat, check_size, cut_short, is_cut_short, open_image, sniff
 from shared.imaging.jpeg import PLAIN_CHANNELS, PlainJpeg, read_plain
 from shared.imaging.orientation import parse_exif, read_orientation
 
@@ -72,7 +72,9 @@ def _webp_size(data: bytes) -> tuple[int, int]:
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if kind == b"VP8 " and len(data) >= 30 and data[23:26] == b"\x9d\x01\x2a":
         return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-    raise Malformed.of(FIELD, "webp", reason="The WEBP header is truncated or corrupt.")
+    if is_cut_short(data):
+        raise cut_short(data)
+    raise Malformed.of(FIELD, "webp", reason="The WEBP header is corrupt.")
 
 
 def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:

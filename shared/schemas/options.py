@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.schemas.prompts import Point, PromptFields
-from shared.schemas.wire import Fraction, ImageId, Request
+from shared.schemas.wire import Color, Fraction, ImageId, Request
 
 Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
 PromptFormat = DenseFormat
 EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", Effects]
-Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Simplify = Annotated[float, Field(ge=0.0, le=100.0)]
 Classes = Annotated[list[str], Field(min_length=1, max_length=1000)]
 

@@ -34,8 +34,8 @@ async def models(request: Request) -> Response:
 async def model(request: Request, name: str) -> Response:
     """One served model, by `name` (then its newest version) or `name@version`."""
     served = _served(request)
-    bare, _, version = name.partition("@")
-    found = [info for info in served if info.name == bare and version in ("", info.version)]
+    bare, at, version = name.partition("@")
+    found = [info for info in served if info.name == bare and (not at or version == info.version)]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in served)) or "none"
         raise ModelNotFound(details=(detail("name", name, names, "no such model is served"),))
@@ -55,7 +55,8 @@ def labels_of(request: Request, space: str) -> Response:
     """One label space; a `label_id` of an answer is the index in `labels`."""
     gateway(request).identify(request)
     if space not in label_spaces():
-        raise NotFound(details=(detail("space", space, ", ".join(label_spaces()), "no such label space"),))
+        known = ", ".join(label_spaces())
+        raise NotFound.of("space", space, known, f"no such label space; there are {known}")
     found = label_space(space)
     entries = [
         {
