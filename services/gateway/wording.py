@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a field in, what its sender is told out: the field's whole range, and what is wrong."""
+"""What pydantic finds wrong with a field in, what its sender is told out: the whole range, and what is wrong."""
 
 from __future__ import annotations
 
