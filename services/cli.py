@@ -42,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(chosen.run(chosen) or 0)
     except (CommandFailed, SettingsError) as error:
         console.print(f"[red]segserve:[/red] {escape(str(error))}")
-    except httpx.TransportError:
-        console.print(f"[red]segserve:[/red] nothing answers at {chosen.url}: is the platform up? (segserve up)")
+    except httpx.InvalidURL as error:
+        console.print(f"[red]segserve:[/red] {escape(chosen.url)} is no address: {escape(str(error))}")
+    except httpx.TransportError as error:
+        from shared.client.reach import unanswered  # loads OpenCV
+
+        console.print(f"[red]segserve:[/red] {escape(str(unanswered(error, chosen.url)))}")
     return 1
 
 
@@ -81,7 +85,7 @@ def _segment_one(http: httpx.Client, chosen: argparse.Namespace, path: Path) -> 
         _everything(chosen, path)
         return
     options = {"model": chosen.model} if chosen.model else {}
-    _show(path, chosen.task, _post(http, chosen.task, path, options).json())
+    _show(path, chosen.task, _json(_post(http, chosen.task, path, options), "width"))
     if chosen.overlay:
         target = path.with_name(f"{path.stem}.{chosen.task}.png")
         target.write_bytes(_post(http, chosen.task, path, {**options, "format": "overlay"}).content)
@@ -137,7 +141,7 @@ def agree(chosen: argparse.Namespace) -> None:
 def models(chosen: argparse.Namespace) -> None:
     """A table of what is served."""
     with httpx.Client(base_url=chosen.url, timeout=30) as http:
-        served = _checked(http.get("/v1/models")).json()["models"]
+        served = _json(_checked(http.get("/v1/models")), "models")["models"]
     table = Table("model", "version", "tasks", "labels", "engine", "parameters", "licence")
     for each in served:
         tasks, count = ", ".join(each["tasks"]), f"{each['parameters']:,}"
@@ -202,8 +206,19 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     try:
         told = answer.json()
         raise CommandFailed(f"{told['code']}: {told['message']} (request {told['request_id']})")
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise CommandFailed(f"status {answer.status_code} from {answer.url}") from None
+
+
+def _json(answer: httpx.Response, expected: str) -> dict[str, Any]:
+    """The JSON object of an answer. Raises `CommandFailed` where it is none with the field `expected`."""
+    try:
+        told = answer.json()
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or expected not in told:
+        raise CommandFailed(f"what answers at {answer.url} is no SegServe server of this version")
+    return told
 
 
 def _show(path: Path, task: str, answer: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from shared.client.reach import ServerUnreachable
 from shared.client.results import (
     Everything,
     EverythingMask,
@@ -19,7 +20,6 @@ from shared.client.results import (
     Uploaded,
 )
 from shared.client.session import Client
-from shared.client.transport import ServerUnreachable
 
 __all__ = [
     "Client",

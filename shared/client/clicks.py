@@ -10,8 +10,9 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from shared.client.reach import ServerUnreachable
 from shared.client.results import Prompted
-from shared.client.transport import Closing, ServerUnreachable, told
+from shared.client.transport import Closing, told
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 

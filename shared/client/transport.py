@@ -11,18 +11,13 @@ from typing import Any, Self
 import httpx
 
 from shared.client.events import events_of
+from shared.client.reach import ServerUnreachable, unanswered
 from shared.errors import DeadlineExceeded, Detail, InternalError, SegServeError
 
 RETRIED = (429, 503)
 """Statuses that say nothing was begun and when to come again."""
 LONGEST_WAIT_S = 30.0
 """A server that wants us back later than this is not waited for."""
-
-
-class ServerUnreachable(SegServeError):
-    """No connection to the server, or it broke; raised by the client only."""
-
-    code, status, default_message = "server_unreachable", 503, "The server cannot be reached."
 
 
 class Closing(ABC):
@@ -87,10 +82,8 @@ class Transport:
                     if name == "error":
                         raise told(data, response.status_code)
                     yield name, data
-        except httpx.TimeoutException as error:
-            raise DeadlineExceeded(f"No answer from {self._http.base_url} in time.") from error
         except httpx.TransportError as error:
-            raise ServerUnreachable(f"No connection to {self._http.base_url}: {error}") from error
+            raise unanswered(error, self._http.base_url) from error
         except ValueError:
             raise foreign(200) from None
 
@@ -104,10 +97,8 @@ class Transport:
     def _send(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.TimeoutException as error:
-            raise DeadlineExceeded(f"No answer from {self._http.base_url} in time.") from error
         except httpx.TransportError as error:
-            raise ServerUnreachable(f"No connection to {self._http.base_url}: {error}") from error
+            raise unanswered(error, self._http.base_url) from error
 
 
 def _retry_after(response: httpx.Response) -> float | None:
