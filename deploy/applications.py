@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from ray import serve
 from ray._common.utils import import_attr
@@ -21,6 +20,7 @@ from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 from ray.serve._private.build_app import BuiltApplication, build_app
 from ray.serve._private.client import ServeControllerClient
 from ray.serve._private.deploy_utils import get_app_code_version
+from ray.serve._private.utils import override_runtime_envs_except_env_vars
 from ray.serve.context import _get_global_client
 from ray.serve.deployment import Deployment
 from ray.serve.schema import (
@@ -31,20 +31,13 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
+from deploy.configuration import problems, read_config
 from deploy.progress import Failed, Progress
 from shared.serving.args import ServiceArgs
 from shared.serving.ingress import NO_ACCESS_LOG
 
 READY_WITHIN_S = 900.0
 """Longest that the applications may take to become ready: weights may have to be fetched first."""
-
-
-def read_config(path: Path) -> ServeDeploySchema:
-    """Raises `Failed` naming the file and what is wrong with it."""
-    try:
-        return ServeDeploySchema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise Failed(f"{path}: {error}") from error
 
 
 def build(application: ServeApplicationSchema) -> BuiltApplication:
@@ -56,7 +49,8 @@ def build(application: ServeApplicationSchema) -> BuiltApplication:
     unknown = set(options) - {deployment.name for deployment in built.deployments}
     if unknown:
         raise ValueError(f"there is no deployment named {', '.join(sorted(unknown))}")
-    deployments = [configured(each, options.get(each.name), version) for each in built.deployments]
+    environment = application.runtime_env
+    deployments = [configured(each, options.get(each.name), version, environment) for each in built.deployments]
     for deployment in deployments:
         for args in deployment.init_args:
             if isinstance(args, ServiceArgs):
@@ -64,10 +58,17 @@ def build(application: ServeApplicationSchema) -> BuiltApplication:
     return dataclasses.replace(built, deployments=deployments)
 
 
-def configured(deployment: Deployment, schema: DeploymentSchema | None, version: str) -> Deployment:
-    """The deployment with what the YAML says of it, and its version."""
+def configured(
+    deployment: Deployment, schema: DeploymentSchema | None, version: str, environment: dict[str, Any]
+) -> Deployment:
+    """The deployment with what the YAML says of it, its application's `runtime_env`, and its version."""
     chosen: dict[str, Any] = schema.model_dump(exclude_unset=True, exclude={"name"}) if schema else {}
-    return deployment.options(**chosen, version=version, _internal=True)
+    found = deployment.options(**chosen, version=version, _internal=True)
+    if environment:
+        actor = found.ray_actor_options or {}
+        merged = override_runtime_envs_except_env_vars(environment, actor.get("runtime_env", {}))
+        found = found.options(ray_actor_options={**actor, "runtime_env": merged}, _internal=True)
+    return found
 
 
 def connected() -> ServeControllerClient:
@@ -93,6 +94,9 @@ class Prepared:
         for application in config.applications:
             try:
                 built.append(build(application))
+            except ValidationError as error:
+                told = problems(error, application.args)
+                raise Failed(f"{path}: application {application.name}: {told}") from None
             except Exception as error:
                 raise Failed(f"{path}: application {application.name}: {error}") from error
         return cls(config, tuple(built))
@@ -106,6 +110,10 @@ class Prepared:
             http_options={"host": host, "port": port},
             logging_config=self.config.logging_config or NO_ACCESS_LOG,
         )
+        self.hand_over(declarative=declarative)
+
+    def hand_over(self, *, declarative: bool) -> None:
+        """To the Serve that runs: what did not change since is left alone. `declarative` as in `deploy`."""
         client = connected()
         if declarative:
             client.deploy_apps(self.config)

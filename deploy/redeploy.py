@@ -20,25 +20,25 @@ from deploy.progress import Failed, Progress
 def redeploy(home: Path, port: int, config_path: Path) -> None:
     """Hand `config_path` to the platform on `port` and wait until it runs. Raises `Failed` saying what does not."""
     with Progress(f"Deploying {config_path} ...") as progress:
-        connect(home, port)
+        declarative = connect(home, port)
         from ray import serve
 
         from deploy.applications import Prepared, connected, wait_until_running
 
-        config = Prepared.read(config_path).config
-        names = [application.name for application in config.applications]
-        client = connected()
+        prepared = Prepared.read(config_path)
+        names = [application.name for application in prepared.config.applications]
         gone = sorted(set(serve.status().applications) - set(names))
-        client.deploy_apps(config)
-        # Serve removes those that came by a YAML; the ones that our launcher started are not among them.
-        client.delete_apps(gone, blocking=False)
+        # As they were started: Serve would build what it does not know from a YAML again, in a process for each.
+        prepared.hand_over(declarative=declarative)
+        connected().delete_apps(gone, blocking=False)
         for name in gone:
             progress.note(f"{name} removed")
         wait_until_running(names, progress)
 
 
-def connect(home: Path, port: int) -> None:
-    """Join the Ray of the platform on `port` as its owner. Raises `Failed` when there is none."""
+def connect(home: Path, port: int) -> bool:
+    """Join the Ray of the platform on `port` as its owner; whether its applications came to it as by `serve deploy`.
+    Raises `Failed` when there is none."""
     folder = cluster.run_folder(home, port)
     state = folder / STATE
     if not state.is_file():
@@ -53,3 +53,4 @@ def connect(home: Path, port: int) -> None:
     except ConnectionError as error:
         raise Failed(f"the platform on port {port} does not answer: is it still running?") from error
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    return bool(running["dashboard"])

@@ -31,6 +31,21 @@ def test_applications_are_built_with_the_options_of_the_yaml() -> None:
     assert {application.route_prefix for application in prepared.applications} == {"/", None}
 
 
+def test_what_an_application_needs_around_it_reaches_each_of_its_replicas(tmp_path: Path) -> None:
+    config = yaml.safe_load((HERE / "serve.yaml").read_text())
+    mean = next(each for each in config["applications"] if each["name"] == "mean")
+    mean["runtime_env"] = {"env_vars": {"A": "1", "B": "1"}}
+    mean["deployments"][0].setdefault("ray_actor_options", {})["runtime_env"] = {"env_vars": {"B": "2"}}
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    applications = {each.name: each for each in Prepared.read(path).applications}
+    found = {each.name: (each.ray_actor_options or {}).get("runtime_env") for each in applications["mean"].deployments}
+    named = mean["deployments"][0]["name"]
+    assert found.pop(named) == {"env_vars": {"A": "1", "B": "2"}}
+    assert list(found.values()) == [{"env_vars": {"A": "1", "B": "1"}}]
+    assert all("runtime_env" not in (each.ray_actor_options or {}) for each in applications["bright"].deployments)
+
+
 def test_the_fused_layout_is_one_application_at_the_root() -> None:
     (only,) = Prepared.read(ROOT / "deploy" / "serve.fused.yaml").applications
     assert (only.route_prefix, [each.name for each in only.deployments]) == ("/", ["Fused"])
