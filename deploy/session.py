@@ -15,9 +15,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from deploy import transport
-from deploy.supervisor import Stopped, adopt_orphans, end_descendants, end_with_parent, stop_on_signals
+from deploy.supervisor import (
+    Stopped,
+    adopt_orphans,
+    end_descendants,
+    end_with_parent,
+    stop_on_signals,
+    sweep_lines,
+)
 from deploy.valkey import EmbeddedValkey, ValkeyError
-from shared.serving.line import sweep
 from shared.settings import settings
 
 
@@ -47,7 +53,7 @@ def main() -> int:
     adopt_orphans()
     try:
         with ExitStack() as stack:
-            stack.callback(sweep)  # what replicas leave behind, once they have ended
+            stack.callback(sweep_lines)
             stack.callback(end_descendants)
             stop_on_signals()
             end_with_parent(arguments.parent)

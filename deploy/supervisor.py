@@ -100,3 +100,11 @@ def supervise(command: Sequence[str]) -> int:
         return 0
     finally:
         end_descendants()
+        sweep_lines()
+
+
+def sweep_lines() -> None:
+    """Remove the sockets of replicas that ended without a farewell."""
+    from shared.serving.line import sweep  # asyncio and more, which nobody needs before
+
+    sweep()

@@ -76,6 +76,8 @@ class RemoteEncoder:
 class DecoderReplica(ModelReplica):
     """Embedding and prompts to masks, with the embeddings of its images in memory."""
 
+    _introduction: Introduction
+
     def __init__(self, args: ServiceArgs) -> None:
         super().__init__(args)
         self.loaded = load_card(args, ("decoder",), self.settings, self.sink)

@@ -81,6 +81,7 @@ class ModelReplica:
     `__call__`: Serve's own HTTP ports reach nothing here."""
 
     loaded: LoadedCard
+    _introduction: Introduction | None = None
 
     def __init__(self, args: ServiceArgs) -> None:
         self.args = args
@@ -112,9 +113,16 @@ class ModelReplica:
         """What this application serves."""
         return self.loaded.info
 
+    def __del__(self) -> None:
+        """Called by Serve when the replica has answered its last request."""
+        if self._introduction is not None:
+            self._introduction.close()
+
 
 class DenseReplica(ModelReplica):
     """The dense tasks of one model."""
+
+    _introduction: Introduction
 
     def __init__(self, args: ServiceArgs) -> None:
         super().__init__(args)

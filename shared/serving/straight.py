@@ -55,6 +55,10 @@ class Introduction:
             return found
         return Introduced(found, None if self._scales else await self._line.address())
 
+    def close(self) -> None:
+        """Give the line's socket back: the replica ends."""
+        self._line.close()
+
 
 class Lines:
     """The lines from this process, each opened once."""

@@ -3,11 +3,13 @@ that signals neither die nor explode, written to a file and loaded as anyone wou
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import torch
@@ -130,7 +132,9 @@ def _key(card: Card) -> str:
 
 @cache
 def _folder() -> Path:
-    return Path(mkdtemp(prefix="segserve-contract-"))
+    folder = Path(mkdtemp(prefix="segserve-contract-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

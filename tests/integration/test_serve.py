@@ -222,6 +222,15 @@ def test_what_is_wrong_in_a_yaml_is_named_and_nothing_is_touched(platform: Platf
     assert httpx.post(platform.url + "/v1/semantic", content=grey(9), headers=PNG, timeout=120).status_code == 200
 
 
+def test_a_yaml_without_a_change_touches_nothing_and_builds_nothing(platform: Platform) -> None:
+    before = pids(platform)
+    done = deploy(platform)
+    assert done.returncode == 0, done.stderr
+    assert pids(platform) == before
+    # What Serve builds from a YAML by itself has a log of its own: seconds to minutes for each application.
+    assert list(platform.home.rglob("controller_build_*")) == []
+
+
 def test_requests_at_once_share_batches(platform: Platform) -> None:
     count, items = passes(platform)
     with held(platform) as let_go, under_way(platform, 64) as asked:

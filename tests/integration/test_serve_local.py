@@ -41,6 +41,16 @@ def started() -> Iterator[Callable[..., Platform]]:
             stop(platform)
 
 
+def with_a_line(platform: Platform) -> list[Path]:
+    """Folders with the sockets of the platform's replicas: there is one as soon as one was called."""
+    httpx.post(platform.url + "/v1/semantic", content=grey(9), headers=PNG, timeout=120).raise_for_status()
+    found = [
+        each for process in tree(platform) for each in Path(tempfile.gettempdir()).glob(f"{PREFIX}{process.pid}-*")
+    ]
+    assert found
+    return found
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     return all(map(ended, processes))
 
@@ -51,18 +61,16 @@ def refuses(address: tuple[str, int]) -> bool:
 
 
 def test_the_token_and_its_folder_are_for_the_owner_only(started: Callable[..., Platform]) -> None:
-    platform, temporary = started(), Path(tempfile.gettempdir())
+    platform = started()
     folder = platform.home / "run" / str(port(platform))
     assert (folder.stat().st_mode & 0o777, (folder / "token").stat().st_mode & 0o777) == (0o700, 0o600)
-    httpx.post(f"{platform.url}/v1/semantic", content=grey(1), headers=PNG, timeout=60).raise_for_status()
     processes = tree(platform)
-    lines = [line for process in processes for line in temporary.glob(f"{PREFIX}{process.pid}-*")]
-    assert lines, "a replica that was called opens a line"
+    lines = with_a_line(platform)
     stop(platform)
-    assert not any(line.exists() for line in lines)
     assert platform.process.returncode == 0
     assert all_gone(processes)
-    assert not (temporary / f"sgs-{os.getuid()}" / str(port(platform))).exists()
+    assert not any(each.exists() for each in lines)
+    assert not (Path(tempfile.gettempdir()) / f"sgs-{os.getuid()}" / str(port(platform))).exists()
     assert refuses(("127.0.0.1", port(platform)))
     assert "Traceback" not in platform.log.read_text()
 
@@ -72,9 +80,11 @@ def test_nothing_is_left_when_it_is_killed(started: Callable[..., Platform], vic
     platform = started()
     processes = tree(platform)
     assert len(processes) > 8
+    lines = with_a_line(platform)
     session = next(process for process in processes if " deploy.session " in title(process))
     (psutil.Process(platform.process.pid) if victim == "launcher" else session).send_signal(signal.SIGKILL)
     assert eventually(lambda: all_gone(processes)), [process for process in processes if not ended(process)]
+    assert eventually(lambda: not any(each.exists() for each in lines))
     assert refuses(("127.0.0.1", port(platform)))
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from shared.errors import InternalError, Overloaded
 from shared.serving.line import HEAD, PREFIX, Address, Line, LineLost, LineServer, Method, _Served
+from shared.serving.replica import ModelReplica
+from shared.serving.straight import Introduction
 from tests.unit.serving.held import settle
 
 LARGE = 5_000_000
@@ -176,6 +178,20 @@ async def test_a_replica_that_dies_fails_its_calls_at_once(folder: Path) -> None
     assert await server.address() is not None
     assert not Path(path).parent.exists()
     server.close()
+
+
+async def test_a_replica_that_ends_takes_its_socket_along(folder: Path, replica: Replica) -> None:
+    class Ending(ModelReplica):
+        def __init__(self) -> None:
+            self._introduction = object.__new__(Introduction)
+            self._introduction._line = LineServer({"echo": replica.echo}, "here")
+
+    ending = Ending()
+    assert ending._introduction is not None
+    assert await ending._introduction._line.address() is not None
+    assert os.listdir(folder)
+    ending.__del__()  # as Serve does
+    assert os.listdir(folder) == []
 
 
 async def test_nobody_else_may_come_near_the_socket(address: Address) -> None:
