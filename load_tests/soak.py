@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from load_tests.watched import watched
 EVERY_S = 5.0
 WARM_UP = 0.25
 """Part of the time that is not judged, two minutes at the most."""
+GRACE_S = 30.0
+"""The last request may have been answered so long before the end: users who ask for everything take their time."""
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -76,7 +78,16 @@ def soak(given: argparse.Namespace, home: Path) -> tuple[list[Sample], list[Aske
                 process.wait(EVERY_S)
     if not requests.is_file():
         raise RuntimeError(f"the users did not come: {requests.with_suffix('.log').read_text()[-1000:]}")
-    return samples, sorted(read(requests, begun), key=lambda each: each.at_s)
+    return samples, stayed(read(requests, begun), given.minutes * 60, requests.with_suffix(".log"))
+
+
+def stayed(requests: Iterable[Asked], seconds: float, log: Path) -> list[Asked]:
+    """The requests in the order of time. Raises `RuntimeError` where the last came long before the end."""
+    found = sorted(requests, key=lambda each: each.at_s)
+    last_s = found[-1].at_s if found else 0.0
+    if last_s < seconds - GRACE_S:
+        raise RuntimeError(f"the users were gone after {last_s:.0f} of {seconds:.0f} s: {log.read_text()[-1000:]}")
+    return found
 
 
 def told(sample: Sample) -> None:

@@ -43,7 +43,7 @@ def outage(url: str, key: str, launcher: int, seconds: float) -> Outage:
     (valkey,) = [each for each in psutil.Process(launcher).children(recursive=True) if "valkey" in each.name()][:1]
 
     def caller(number: int) -> None:
-        with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
+        with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60, trust_env=False) as client:
             turn = number
             while time.monotonic() < until:
                 image, image_id = photos[turn % len(photos)], ids[turn % len(photos)]
@@ -56,7 +56,7 @@ def outage(url: str, key: str, launcher: int, seconds: float) -> Outage:
                     found.slowest_s = max(found.slowest_s, one_s, other_s)
                 turn += CALLERS
 
-    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
+    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60, trust_env=False) as client:
         ids = [client.post("/v1/images", files={"image": photo}).json()["image_id"] for photo in photos]
     threads = [threading.Thread(target=caller, args=(number,)) for number in range(CALLERS)]
     for thread in threads:
