@@ -15,7 +15,15 @@ import pytest
 
 from shared.serving.line import SOCKET
 from tests.e2e.scrape import at_rest, total
-from tests.integration.trivial.observed import BRIGHT, metric, new_side, passes, pids
+from tests.integration.trivial.observed import (
+    BRIGHT,
+    ONE_DECODER_EACH,
+    metric,
+    new_side,
+    passes,
+    pids,
+    tiers_of_clicks,
+)
 from tests.integration.trivial.platform import (
     HERE,
     PNG,
@@ -37,7 +45,6 @@ from tests.integration.trivial.platform import (
 from tests.platform import Platform, running
 
 EVENTS = {"Accept": "text/event-stream"}
-ONE_DECODER_EACH = ["computed", "memory", "memory", "memory"] * 4
 
 pytestmark = pytest.mark.integration
 
@@ -70,22 +77,6 @@ def steady(platform: Platform) -> Platform:
     """The platform once its gateway knows both decoders: it hears of a new one after that one runs."""
     assert eventually(lambda: tiers_of_clicks(platform) == ONE_DECODER_EACH)
     return platform
-
-
-def tiers_of_clicks(platform: Platform) -> list[str]:
-    """Where the embeddings came from for four clicks on each of four new images."""
-    tiers, side = [], new_side()
-    for level in (30, 90, 150, 210):
-        for _ in range(4):
-            answer = httpx.post(
-                platform.url + "/v1/promptable",
-                files={"image": grey(level, side)},
-                data={"prompts": '[{"points": [[1, 1]], "labels": [1]}]'},
-                timeout=120,
-            )
-            assert answer.status_code == 200, answer.text
-            tiers.append(answer.json()["embedding"])
-    return tiers
 
 
 def test_an_image_is_answered_by_the_model(platform: Platform) -> None:

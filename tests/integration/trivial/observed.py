@@ -1,4 +1,5 @@
-"""What a test sees of the platform with trivial models from outside: its replicas' process ids and its metrics."""
+"""What a test sees of the platform with trivial models from outside: its replicas' process ids, its metrics,
+and where embeddings come from."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ import httpx
 import numpy as np
 
 from tests.e2e.scrape import at_rest, samples, total
-from tests.integration.trivial.platform import replicas
+from tests.integration.trivial.platform import grey, replicas
 from tests.platform import Platform
 
 BRIGHT = {"model": "bright", "role": "semantic"}
+ONE_DECODER_EACH = ["computed", "memory", "memory", "memory"] * 4
+"""`tiers_of_clicks` where each image's clicks go to one decoder."""
 
 
 def pids(platform: Platform, name: str = "bright", deployment: str = "Semantic") -> set[int]:
@@ -32,3 +35,19 @@ def passes(platform: Platform) -> tuple[float, float]:
     with httpx.Client(base_url=platform.url, timeout=120) as client:
         page = at_rest(client)
     return total(page, "segserve_batch_size_count", **BRIGHT), total(page, "segserve_batch_items_total", **BRIGHT)
+
+
+def tiers_of_clicks(platform: Platform) -> list[str]:
+    """Where the embeddings came from for four clicks on each of four new images."""
+    tiers, side = [], new_side()
+    for level in (30, 90, 150, 210):
+        for _ in range(4):
+            answer = httpx.post(
+                platform.url + "/v1/promptable",
+                files={"image": grey(level, side)},
+                data={"prompts": '[{"points": [[1, 1]], "labels": [1]}]'},
+                timeout=120,
+            )
+            assert answer.status_code == 200, answer.text
+            tiers.append(answer.json()["embedding"])
+    return tiers
