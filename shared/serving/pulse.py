@@ -18,7 +18,7 @@ from shared.serving.batcher import Batcher
 STALLED_S = 300.0
 """A forward pass that takes longer counts as hung; the slowest honest one (SAM ViT-H on one core) is shorter."""
 CHECK_S = 50.0
-"""How long a forward pass made by a check may wait for its turn."""
+"""How long the forward passes made by one check may wait for their turns together: Serve waits a minute for it."""
 
 
 class Heartbeat:
@@ -65,7 +65,8 @@ class Pulse:
         if begun is not None and (running_s := time.monotonic() - begun) > self._stalled_s:
             raise RuntimeError(f"a forward pass has been running for {running_s:.0f} s")
         if self._failed:
+            deadline = time.time() + CHECK_S
             for batcher in self.batchers:
                 # A full queue is no illness: the passes that empty it are the proof.
                 with contextlib.suppress(Overloaded, DeadlineExceeded):
-                    await batcher.submit(HEARTBEAT, time.time() + CHECK_S)
+                    await batcher.submit(HEARTBEAT, deadline)

@@ -211,3 +211,13 @@ async def test_folders_of_the_living_and_of_others_stay(folder: Path, replica: R
     assert await server.address() is not None
     assert all(each.exists() for each in kept)
     server.close()
+
+
+async def test_a_neighbour_that_sweeps_at_the_same_time_takes_no_line(
+    folder: Path, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = folder / f"{PREFIX}1-swept-by-another"
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+    server = LineServer({"echo": replica.echo}, "here")
+    assert await server.address() is not None
+    server.close()

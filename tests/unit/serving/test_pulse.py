@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from shared.errors import InternalError
+from shared.errors import DeadlineExceeded, InternalError
 from shared.serving.batcher import Batcher
-from shared.serving.pulse import HEARTBEAT, Pulse
+from shared.serving.pulse import CHECK_S, HEARTBEAT, Pulse
 from shared.telemetry.recording import RecordingSink
 
 
@@ -122,3 +123,22 @@ async def test_a_full_queue_is_not_ill() -> None:
     await asyncio.sleep(0)
     await pulse.check()
     await asyncio.gather(*waiting)
+
+
+async def test_a_check_of_several_busy_queues_takes_no_longer_than_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve waits a minute for a check, however many roles the model has."""
+    pulse, batcher = watched(Frail())
+    with pytest.raises(InternalError):
+        await batcher.submit(13)
+    now, deadlines = [1000.0], list[float]()
+    monkeypatch.setattr(time, "time", lambda: now[0])
+
+    async def busy(_: object, deadline: float) -> object:
+        deadlines.append(deadline)
+        now[0] = deadline
+        raise DeadlineExceeded
+
+    monkeypatch.setattr(batcher, "submit", busy)
+    pulse.batchers = (batcher, batcher, batcher)
+    await pulse.check()
+    assert deadlines == [1000.0 + CHECK_S] * 3
