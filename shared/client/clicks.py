@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
 from shared.client.reach import ServerUnreachable
 from shared.client.results import Prompted
-from shared.client.transport import Closing, told
+from shared.client.transport import Closing, foreign, told
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 
@@ -30,7 +30,7 @@ class Clicks(Closing):
         try:
             connecting = connect(url, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES)
             self._socket = self._open.enter_context(connecting)
-        except (OSError, ConnectionClosed) as error:
+        except (OSError, WebSocketException) as error:
             raise ServerUnreachable(f"No connection to {url}: {error}") from error
         self._count = 0
 
@@ -55,7 +55,10 @@ class Clicks(Closing):
     def receive(self) -> tuple[int, Prompted | None]:
         """The next answer and the number of its prompts; None where newer ones have overtaken them."""
         message = self._message()
-        return message["id"], None if message.get("dropped") else Prompted.of(message)
+        try:
+            return message["id"], None if message.get("dropped") else Prompted.of(message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise foreign(200) from error
 
     def ask(self, prompts: Sequence[Mapping[str, Any]], **options: Any) -> Prompted:
         """Send prompts and wait for their answer."""
@@ -73,9 +76,13 @@ class Clicks(Closing):
 
     def _message(self) -> dict[str, Any]:
         try:
-            message: dict[str, Any] = json.loads(self._socket.recv(self._timeout_s))
+            message: Any = json.loads(self._socket.recv(self._timeout_s))
         except (OSError, ConnectionClosed) as error:  # TimeoutError is an OSError
             raise ServerUnreachable(f"No answer: {error}") from error
+        except ValueError as error:
+            raise foreign(200) from error
+        if not isinstance(message, dict):
+            raise foreign(200)
         if "error" in message:
             raise told(message["error"], 200)
         return message

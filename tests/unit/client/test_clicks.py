@@ -1,0 +1,58 @@
+"""Clicks on something that is no SegServe: told as every other method of the client tells it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from shared.client import Client, ServerUnreachable
+from shared.errors import InternalError
+from tests.unit.client.test_reach import answering
+
+ID = "sha256:" + "0" * 64
+OPENED = f'{{"image_id": "{ID}", "width": 4, "height": 3, "embedding": "memory"}}'
+
+
+@contextmanager
+def saying(*messages: str) -> Iterator[str]:
+    """A WebSocket server that answers the first messages with these."""
+
+    def answer(connection: ServerConnection) -> None:
+        for message in messages:
+            connection.recv()
+            connection.send(message)
+
+    with serve(answer, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"220 mail.example ESMTP\r\n",
+        b"",
+    ],
+)
+def test_a_server_without_this_websocket_is_unreachable(answer: bytes) -> None:
+    with answering(answer) as address, Client(f"http://{address}") as client, pytest.raises(ServerUnreachable):
+        client.clicks(ID)
+
+
+@pytest.mark.parametrize("message", ["no JSON", "[]", '"text"', '{"id": 1}', '{"pong": true}'])
+def test_an_answer_of_another_kind_is_of_no_segserve(message: str) -> None:
+    with saying(OPENED, message) as url, Client(url) as client, client.clicks(ID) as clicks:
+        clicks.send([{"points": [[1, 1]]}])
+        with pytest.raises(InternalError, match="no SegServe server"):
+            clicks.receive()
