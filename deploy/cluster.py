@@ -94,12 +94,6 @@ def check_port(host: str, port: int) -> None:
             raise
 
 
-def url_of(host: str, port: int) -> str:
-    """Where a program on this machine reaches what listens on `host`."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
-
-
 def free_port() -> int:
     """A loopback port that nothing uses just now, and that no system gives away by itself before its user opens it."""
     for port in random.sample(NOT_GIVEN_AWAY, 100):

@@ -17,11 +17,12 @@ from shared.settings import SettingsError, settings
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start the platform and keep it until we are told to stop."""
+    """Start the platform and keep it until we are told to stop; 1 where it cannot listen there."""
     try:
         check_port(arguments.host, arguments.port)
-    except PortTaken as error:
-        print(f"SegServe did not start: {error}", file=sys.stderr)
+    except OSError as error:
+        where = "" if isinstance(error, PortTaken) else f"port {arguments.port} on {arguments.host}: "
+        print(f"SegServe did not start: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     command = [
         *(sys.executable, "-m", "deploy.session", "--parent", str(os.getpid())),

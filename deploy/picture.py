@@ -62,9 +62,8 @@ def sheet(url: str, street: UInt8Array) -> UInt8Array:
 
 def main() -> None:
     """`python -m deploy.picture [--url URL] [--image FILE]`."""
-    here = settings()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default=f"http://{here.host}:{here.port}")
+    parser.add_argument("--url", default=settings().url)
     parser.add_argument("--image", type=Path, help="a photo of your own instead of the drawn street")
     parser.add_argument("--out", type=Path, default=HERE / "street.png")
     chosen = parser.parse_args()

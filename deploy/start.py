@@ -26,7 +26,7 @@ from deploy.cluster import STATE
 from deploy.progress import Failed, Progress
 from deploy.supervisor import Stopped, end_with_parent, stop_on_signals
 from deploy.transport import choose
-from shared.settings import settings
+from shared.settings import settings, url_of
 
 if TYPE_CHECKING:
     from deploy.applications import Prepared
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> None:
     prepared.deploy(behind, arguments.port, declarative=arguments.dashboard)
     progress.note("Serve behind HAProxy" if transport.name == "haproxy" else "Serve")
     prepared.wait_until_running(progress)
-    url = cluster.url_of(arguments.host, arguments.port)
+    url = url_of(arguments.host, arguments.port)
     progress.ready(url, wait_until_ready(url), draw_street(home), redeploy_line(folder, arguments))
 
 

@@ -104,9 +104,8 @@ async def measure(url: str, requests: int, callers: int) -> tuple[list[Figures],
 
 def main() -> None:
     """`python -m load_tests.measure [--url URL]`."""
-    here = settings()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default=f"http://{here.host}:{here.port}")
+    parser.add_argument("--url", default=settings().url)
     parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--callers", type=int, default=8)
     chosen = parser.parse_args()

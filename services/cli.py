@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
@@ -173,7 +174,7 @@ def _checks(chosen: argparse.Namespace) -> list[tuple[str, bool, bool, str]]:
         )
     ]
     home = next((folder for folder in (here.home, *here.home.parents) if folder.exists()), here.home)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().available / 2**30
     return [
         (f"Python {version}", (3, 11) <= sys.version_info[:2] <= (3, 12), True, "use 3.11 or 3.12"),
         *packages,
@@ -185,7 +186,7 @@ def _checks(chosen: argparse.Namespace) -> list[tuple[str, bool, bool, str]]:
 
 
 def _free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -236,9 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="segserve", description="Image segmentation over HTTP.")
     commands = parser.add_subparsers(required=True, metavar="command")
     client = argparse.ArgumentParser(add_help=False)
-    client.add_argument(
-        "--url", default=f"http://{here.host}:{here.port}", help="address of the platform (%(default)s)"
-    )
+    client.add_argument("--url", default=here.url, help="address of the platform (%(default)s)")
 
     command = commands.add_parser("up", help="start the platform on this machine")
     command.add_argument("--host", default=here.host)

@@ -102,9 +102,14 @@ class Settings(BaseModel):
     required_models: tuple[str, ...] = ()
     """Models without which `/readyz` says no; empty: every application that runs."""
     metrics_endpoints: tuple[str, ...] = ()
-    """Pages that `GET /metrics` collects besides this process; empty: every Ray node's agent."""
+    """Pages that `GET /metrics` adds up; empty: that of every Ray node's agent."""
     log_level: str = "INFO"
     """Lowest level that is logged."""
+
+    @property
+    def url(self) -> str:
+        """Where a program on this machine reaches the platform."""
+        return url_of(self.host, self.port)
 
     @property
     def embedding_life_s(self) -> int:
@@ -132,7 +137,6 @@ def parse(environ: Mapping[str, str]) -> Settings:
 
 
 def _json(key: str, text: str) -> Any:
-
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -143,6 +147,12 @@ def _json(key: str, text: str) -> Any:
 def settings() -> Settings:
     """This process's settings, read once."""
     return parse(os.environ)
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a program on this machine reaches what listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def inherited(name: str) -> str:

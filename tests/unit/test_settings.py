@@ -23,5 +23,18 @@ def test_a_bad_variable_is_named(name: str, value: str, why: str) -> None:
         parse({f"SEGSERVE_{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("fd00::1", "http://[fd00::1]:80"),
+    ],
+)
+def test_the_address_that_is_shown_can_be_reached_from_here(host: str, url: str) -> None:
+    assert parse({"SEGSERVE_HOST": host, "SEGSERVE_PORT": "80"}).url == url
+
+
 def test_other_variables_are_not_ours() -> None:
     assert parse({"PATH": "/bin"}) == parse({})

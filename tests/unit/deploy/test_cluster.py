@@ -20,19 +20,6 @@ def test_a_port_in_use_is_named() -> None:
     cluster.check_port("127.0.0.1", port)
 
 
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
-        ("::", "http://[::1]:80"),
-        ("fd00::1", "http://[fd00::1]:80"),
-    ],
-)
-def test_the_address_that_is_shown_can_be_reached_from_here(host: str, url: str) -> None:
-    assert cluster.url_of(host, 80) == url
-
-
 def test_each_start_has_its_own_token_in_a_file_of_its_owner(tmp_path: Path) -> None:
     folder = cluster.run_folder(tmp_path, 8000)
     first = cluster.write_token(folder).read_text()
