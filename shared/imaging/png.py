@@ -1,7 +1,8 @@
-"""Label maps, panoptic ids and masks in, small PNG files out, and back: pixel values are ids, never colours.
+"""Label maps, panoptic ids, masks and pictures in, PNG files out; ids back in.
 
 Written by ourselves because label maps are not photos: with the row above subtracted (filter Up) almost every byte is
 zero, so run-length deflate is all they need. Two to five times as fast as Pillow and OpenCV at level 1, and smaller.
+Photos have few runs: Huffman codes alone pack them about as small, in two thirds of the time.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ from numpy.typing import NDArray
 
 from shared.errors import Malformed
 from shared.imaging.formats import FIELD, open_image
+from shared.imaging.stripes import stripes
 from shared.types import BoolArray, Int32Array, LabelArray, UInt8Array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREY, RGB, INDEXED = 0, 2, 3
+GREY, RGB, INDEXED, RGBA = 0, 2, 3, 6
 _FILTER_UP = 2
+_RUNS_FROM = 0.5
+"""Share of filtered bytes that are zero, from which on it pays to look for runs."""
+_ZLIB_HEADER = b"\x78\x01"
+"""Deflate with a window of 32 KiB, the fastest level (RFC 1950)."""
 
 
 def label_png(labels: LabelArray, palette: UInt8Array | None = None) -> bytes:
@@ -47,6 +53,13 @@ def mask_png(mask: BoolArray) -> bytes:
     return _png(np.where(mask, np.uint8(255), np.uint8(0)), mask.shape, 8, GREY)
 
 
+def picture_png(pixels: UInt8Array) -> bytes:
+    """A picture HxWx3 RGB or HxWx4 RGBA, 8 bits. Raises `ValueError` for any other shape."""
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not pixels.size:
+        raise ValueError(f"a picture of shape {pixels.shape} cannot be written as png")
+    return _file(_packed(pixels), pixels.shape, 8, RGB if pixels.shape[2] == 3 else RGBA)
+
+
 def read_label_png(data: bytes) -> LabelArray:
     """The ids of an indexed or grey PNG of 1 to 16 bits: HxW uint8, or uint16 for 16 bits. Raises `Malformed`."""
     values = _pixels(data, ("P", "L", "1", "I;16"))
@@ -63,14 +76,39 @@ def read_panoptic_png(data: bytes) -> Int32Array:
 
 def _png(rows: UInt8Array, shape: tuple[int, ...], depth: int, color: int, palette: bytes = b"") -> bytes:
     """`rows` holds each row's bytes, H x (bytes a row); `shape` is (H, W)."""
-    height, width = shape
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered = np.empty((shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = _FILTER_UP
     filtered[:1, 1:] = rows[:1]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     body = deflate.compress(filtered.data) + deflate.flush()
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))]
+    return _file(body, shape, depth, color, palette)
+
+
+def _packed(pixels: UInt8Array) -> bytes:
+    """The zlib stream of a picture's filtered rows. Stripes are deflated one by one, each as suits it, and joined at
+    whole bytes."""
+    height, width, channels = pixels.shape
+    parts, check = [_ZLIB_HEADER], 1
+    above = np.zeros((1, width * channels), np.uint8)
+    for rows in stripes(pixels):
+        stripe = pixels[rows].reshape(-1, width * channels)
+        filtered = np.empty((len(stripe), width * channels + 1), np.uint8)
+        filtered[:, 0] = _FILTER_UP
+        np.subtract(stripe[:1], above, out=filtered[:1, 1:])
+        np.subtract(stripe[1:], stripe[:-1], out=filtered[1:, 1:])
+        above = stripe[-1:]
+        check = zlib.adler32(filtered.data, check)
+        runs = cv2.countNonZero(filtered) <= (1 - _RUNS_FROM) * filtered.size
+        deflate = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE if runs else zlib.Z_HUFFMAN_ONLY)
+        parts.append(deflate.compress(filtered.data))
+        parts.append(deflate.flush(zlib.Z_FINISH if rows.stop == height else zlib.Z_SYNC_FLUSH))
+    return b"".join([*parts, struct.pack(">I", check)])
+
+
+def _file(body: bytes, shape: tuple[int, ...], depth: int, color: int, palette: bytes = b"") -> bytes:
+    """`body`: the zlib stream of a picture whose shape begins with (H, W)."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", shape[1], shape[0], depth, color, 0, 0, 0))]
     if palette:
         chunks.append((b"PLTE", palette))
     chunks += [(b"IDAT", body), (b"IEND", b"")]
