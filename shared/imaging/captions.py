@@ -24,11 +24,12 @@ of where a word may stand."""
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What to write, about which mask, on a plate of which colour."""
+    """What to write, about which mask, on a plate of which colour; what `innermost` says of the mask, if known."""
 
     text: str
     region: Region
     color: Color
+    deepest: tuple[int, int, float] | None = None
 
 
 def write_captions(picture: UInt8Array, captions: Sequence[Caption]) -> None:
@@ -43,7 +44,7 @@ def write_captions(picture: UInt8Array, captions: Sequence[Caption]) -> None:
         pad = max(3, round(8 * scale))
         size = (wide + 2 * pad, tall + below + pad)
         plate = min(
-            _places(caption.region, size, (height, width)),
+            _places(caption, size, (height, width)),
             key=lambda place: sum(_overlap(place, other) for other in taken),
         )
         taken.append(plate)
@@ -68,11 +69,11 @@ def innermost(region: Region) -> tuple[int, int, float]:
     return region.x0 + (x - 1) * step, region.y0 + (y - 1) * step, deepest * step
 
 
-def _places(region: Region, size: tuple[int, int], picture: tuple[int, int]) -> list[Box]:
+def _places(caption: Caption, size: tuple[int, int], picture: tuple[int, int]) -> list[Box]:
     """Where a plate (width, height) may stand, best first: inside the mask if there is room, else above it or below."""
     wide, tall = size
-    x0, y0, x1, y1 = region.box
-    x, y, depth = innermost(region)
+    x0, y0, x1, y1 = caption.region.box
+    x, y, depth = caption.deepest or innermost(caption.region)
     centre = (x - wide // 2, y - tall // 2)
     above, under = ((x0 + x1 - wide) // 2, y0 - tall), ((x0 + x1 - wide) // 2, y1)
     roomy = 2 * depth > _ROOMY * np.hypot(wide, tall) / 1.5

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from shared.imaging.captions import Caption, Color, innermost, write_captions
+from shared.imaging.png import picture_png
+from shared.imaging.stripes import stripes
 from shared.types import BoolArray, LabelArray, Region, UInt8Array
 
 ALPHA = 0.5
@@ -34,13 +36,17 @@ def overlay_labels(
 
     With `names`, by id, each class that has room is named where it is deepest.
     """
-    colors = palette[np.minimum(labels, 255)]
-    known = labels < min(int(np.iinfo(labels.dtype).max), 255)
-    drawn = pixels.copy()
-    blended = np.asarray(cv2.addWeighted(pixels, 1 - alpha, colors, alpha, 0))
-    cv2.copyTo(blended, known.view(np.uint8), drawn)
-    edges = borders(labels)
-    drawn[edges] = (colors[edges] * 0.5).astype(np.uint8) + 96
+    drawn = np.empty(pixels.shape, dtype=np.uint8)
+    table, lines = np.ascontiguousarray(palette)[:, None], (palette * 0.5).astype(np.uint8) + 96
+    least_void = min(int(np.iinfo(labels.dtype).max), 255)
+    for rows in stripes(pixels):
+        stripe, shown = drawn[rows], np.minimum(labels[rows], 255).astype(np.uint8)
+        cv2.addWeighted(pixels[rows], 1 - alpha, cv2.applyColorMap(shown, table), alpha, 0, dst=stripe)
+        void = labels[rows] >= least_void
+        if void.any():
+            cv2.copyTo(pixels[rows], void.view(np.uint8), stripe)
+        edges = np.flatnonzero(borders(labels[rows.start : rows.stop + 1])[: len(stripe)])
+        stripe.reshape(-1, 3)[edges] = lines[shown.ravel()[edges]]
     if names:
         write_captions(drawn, _class_captions(labels, palette, names))
     return drawn
@@ -88,15 +94,14 @@ def borders(labels: LabelArray) -> BoolArray:
 
 
 def encode_picture(pixels: UInt8Array, form: Literal["png", "jpeg"] = "png") -> bytes:
-    """HxWx3 RGB or HxWx4 RGBA as a file; PNG with OpenCV's own fast setting, JPEG at quality 90 without alpha.
+    """HxWx3 RGB or HxWx4 RGBA as a file; PNG as `picture_png` packs it, JPEG at quality 90 without alpha.
 
-    Raises `ValueError` for what OpenCV cannot write.
+    Raises `ValueError` for what cannot be written.
     """
-    order = cv2.COLOR_RGB2BGR
-    if pixels.shape[2] == 4:
-        order = cv2.COLOR_RGBA2BGRA if form == "png" else cv2.COLOR_RGBA2BGR
-    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if form == "jpeg" else []
-    done, data = cv2.imencode(f".{form}", cv2.cvtColor(pixels, order), options)
+    if form == "png":
+        return picture_png(pixels)
+    order = cv2.COLOR_RGBA2BGR if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".jpeg", cv2.cvtColor(pixels, order), [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not done:
         raise ValueError(f"a picture of shape {pixels.shape} cannot be written as {form}")
     return data.tobytes()
@@ -111,11 +116,13 @@ def _srgb(linear: float) -> int:
 
 def _class_captions(labels: LabelArray, palette: UInt8Array, names: Sequence[str]) -> list[Caption]:
     captions = []
-    for label_id in np.flatnonzero(np.bincount(labels.ravel(), minlength=len(names))[: len(names)]).tolist():
+    present = cv2.calcHist([labels], [0], None, [len(names)], [0, len(names)]).ravel()
+    for label_id in np.flatnonzero(present).tolist():
         region = Region.from_mask(labels == label_id)
-        if innermost(region)[2] > _NAMED_DEPTH * min(labels.shape):
+        deepest = innermost(region)
+        if deepest[2] > _NAMED_DEPTH * min(labels.shape):
             red, green, blue = palette[min(label_id, 255)].tolist()
-            captions.append(Caption(names[label_id], region, (red, green, blue)))
+            captions.append(Caption(names[label_id], region, (red, green, blue), deepest))
     return captions
 
 
@@ -124,10 +131,13 @@ def _paint(drawn: UInt8Array, region: Region, color: Color, alpha: float) -> Non
     if not region.bits.size:
         return
     x0, y0, x1, y1 = region.box
-    crop = np.ascontiguousarray(drawn[y0:y1, x0:x1])
-    blended = np.asarray(cv2.addWeighted(crop, 1 - alpha, np.full_like(crop, color), alpha, 0))
-    bits = np.ascontiguousarray(region.bits).view(np.uint8)
-    drawn[y0:y1, x0:x1] = cv2.copyTo(blended, bits, crop)
+    box, bits = drawn[y0:y1, x0:x1], np.ascontiguousarray(region.bits).view(np.uint8)
+    ink = np.empty((0, 0, 3), np.uint8)
+    for rows in stripes(box):
+        crop = box[rows]
+        if len(ink) != len(crop):
+            ink = np.full(crop.shape, color, dtype=np.uint8)
+        cv2.copyTo(cv2.addWeighted(crop, 1 - alpha, ink, alpha, 0), bits[rows], crop)
     contours, _ = cv2.findContours(bits, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, round(min(region.size) / 500))
     cv2.drawContours(drawn, contours, -1, color, thickness, cv2.LINE_AA, offset=(x0, y0))
