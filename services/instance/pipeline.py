@@ -11,7 +11,16 @@ from shared.calls import Answer, DenseCall
 from shared.imaging.compose import encode_picture, overlay_regions
 from shared.imaging.png import label_png
 from shared.labels import LabelSpace
-from shared.serving.answers import Finding, base64_text, json_answer, listed, npz_answer, picture_answer, text_answer
+from shared.serving.answers import (
+    Finding,
+    base64_text,
+    json_answer,
+    listed,
+    npz_answer,
+    picture_answer,
+    stacked,
+    text_answer,
+)
 from shared.serving.dense import DensePipeline
 from shared.serving.effects import EFFECTS
 from shared.types import VOID_16, DenseTask, Instance, InstanceOutput, UInt8Array
@@ -25,14 +34,15 @@ class InstancePipeline(DensePipeline[InstanceOutput]):
     def encode(
         self, output: InstanceOutput, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None
     ) -> Answer:
-        """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have."""
+        """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have, or has not for
+        so many masks."""
         instances = kept_instances(output, call.options.max_instances, wanted)
         form = call.options.format
         if form == "overlay":
             drawn = overlay_regions(pixels, [(each.region, self._caption(each)) for each in instances])
             return picture_answer(encode_picture(drawn, "png"))
         if form == "npz":
-            return npz_answer(**stacked(output.size, instances))
+            return npz_answer(**arrays(output.size, instances))
         if form in EFFECTS:
             return self.effect(call, pixels, [(self._caption(each), each.region) for each in instances])
         findings = [finding(each, self.space) for each in instances]
@@ -78,15 +88,10 @@ def numbered(size: tuple[int, int], instances: tuple[Instance, ...]) -> NDArray[
     return numbers
 
 
-def stacked(size: tuple[int, int], instances: tuple[Instance, ...]) -> dict[str, NDArray[Any]]:
-    """`masks` NxHxW bool, `scores` N, `label_ids` N, `boxes` Nx4, for numpy's archive."""
-    masks = np.zeros((len(instances), *size), dtype=np.bool_)
-    for index, each in enumerate(instances):
-        x0, y0, x1, y1 = each.region.box
-        masks[index, y0:y1, x0:x1] = each.region.bits
+def arrays(size: tuple[int, int], instances: tuple[Instance, ...]) -> dict[str, NDArray[Any]]:
+    """`masks` NxHxW bool, `boxes` Nx4, `scores` N, `label_ids` N, for numpy's archive. Raises as `stacked`."""
     return {
-        "masks": masks,
+        **stacked(size, [each.region for each in instances]),
         "scores": np.array([each.score for each in instances], dtype=np.float32),
         "label_ids": np.array([each.label_id for each in instances], dtype=np.int32),
-        "boxes": np.array([each.region.box for each in instances], dtype=np.int32).reshape(-1, 4),
     }

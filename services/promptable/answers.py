@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.calls import Answer, PromptOptions
 from shared.errors import InvalidOption
@@ -18,6 +19,7 @@ from shared.imaging.compose import encode_picture, overlay_regions
 from shared.imaging.png import mask_png
 from shared.serving.answers import (
     GEOJSON,
+    MAX_MASK_PIXELS,
     Finding,
     base64_text,
     coco_results,
@@ -26,6 +28,7 @@ from shared.serving.answers import (
     json_answer,
     npz_answer,
     picture_answer,
+    stacked,
 )
 from shared.serving.effects import EFFECTS, Decode, effect_answer
 from shared.types import DecoderInput, DecoderOutput, Float16Array, PromptMask, UInt8Array
@@ -37,8 +40,6 @@ WHOLE_FORMATS = ("overlay", "npz", *EFFECTS)
 """Formats for which all masks must be there at once."""
 CANDIDATES = 3
 """Masks of a prompt with `multimask`."""
-MAX_MASK_PIXELS = 2**30
-"""Most pixels that the masks of a `WHOLE_FORMATS` answer may have together: a gibibyte."""
 
 
 def check_format(options: PromptOptions, items: Sequence[DecoderInput]) -> None:
@@ -75,12 +76,16 @@ def text_answer(common: Mapping[str, Any], encoded: Sequence[Encoded], options: 
 
 
 def whole_answer(
-    outputs: Sequence[DecoderOutput], options: PromptOptions, pixels: UInt8Array | None, decode: Decode
+    outputs: Sequence[DecoderOutput],
+    size: tuple[int, int],
+    options: PromptOptions,
+    pixels: UInt8Array | None,
+    decode: Decode,
 ) -> Answer:
-    """An overlay or an effect of the best mask of each prompt on `pixels`, or without them every mask as numpy's
-    archive. `decode` reads a background."""
+    """An overlay or an effect of the best mask of each prompt on `pixels` of `size` (H, W), or without them every mask
+    as numpy's archive. `decode` reads a background. Raises `InvalidOption` for too many masks."""
     if pixels is None:
-        return npz_answer(**stacked(outputs, options.return_logits))
+        return npz_answer(**arrays(outputs, size, options.return_logits))
     best = [output.masks[0] for output in outputs if output.masks]
     if options.format in EFFECTS:
         objects = [(f"{_score(mask):.2f}", mask.region) for mask in best]
@@ -106,20 +111,21 @@ def logits_field(logits: Float16Array) -> dict[str, Any]:
     return {"shape": list(logits.shape), "dtype": "float16", "data": data}
 
 
-def stacked(outputs: Sequence[DecoderOutput], with_logits: bool) -> dict[str, np.ndarray[Any, Any]]:
-    """`masks` NxHxW bool, `prompts` N (the index of each one's prompt), `predicted_iou` N, `stability_scores` N,
-    `boxes` Nx4 and, if asked for, `logits` Nxhxw float16."""
+def arrays(outputs: Sequence[DecoderOutput], size: tuple[int, int], with_logits: bool) -> dict[str, NDArray[Any]]:
+    """`masks` NxHxW bool, `boxes` Nx4, `prompts` N (the index of each one's prompt), `predicted_iou` N,
+    `stability_scores` N and, if asked for, `logits` Nxhxw float16. N is 0 where phrases name nothing. Raises as
+    `stacked`."""
     pairs = [(index, mask) for index, output in enumerate(outputs) for mask in output.masks]
-    arrays: dict[str, np.ndarray[Any, Any]] = {
-        "masks": np.stack([mask.region.full() for _, mask in pairs]),
+    found = {
+        **stacked(size, [mask.region for _, mask in pairs]),
         "prompts": np.array([index for index, _ in pairs], dtype=np.int32),
         "predicted_iou": np.array([mask.predicted_iou for _, mask in pairs], dtype=np.float32),
         "stability_scores": np.array([mask.stability_score for _, mask in pairs], dtype=np.float32),
-        "boxes": np.array([mask.region.box for _, mask in pairs], dtype=np.int32).reshape(-1, 4),
     }
     if with_logits:
-        arrays["logits"] = np.stack([mask.logits for _, mask in pairs])
-    return arrays
+        logits = [mask.logits for _, mask in pairs]
+        found["logits"] = np.stack(logits) if logits else np.zeros((0, 0, 0), dtype=np.float16)
+    return found
 
 
 def _candidate(mask: PromptMask, options: PromptOptions) -> dict[str, Any]:

@@ -194,7 +194,8 @@ class PromptablePipeline:
             with stages.stage("decode"):
                 pixels = await self.pixels(call)
         with stages.stage("encode"):
-            return await self.off_loop(lambda: whole_answer(outputs, call.options, pixels, self.decode))
+            size = items[0].embedding.size
+            return await self.off_loop(lambda: whole_answer(outputs, size, call.options, pixels, self.decode))
 
     async def pixels(self, call: PromptCall) -> UInt8Array:
         """The image itself, from the call or from the store. Raises `ImageNotFound`, `ImageStoreUnavailable`."""

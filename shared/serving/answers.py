@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from shared.calls import Answer, Caller, Format, ModelInfo
+from shared.errors import InvalidOption
 from shared.imaging.polygon import geojson, polygons
 from shared.imaging.rle import encode
 from shared.types import Region
@@ -21,6 +23,8 @@ JSON = "application/json"
 PNG = "image/png"
 GEOJSON = "application/geo+json"
 NPZ = "application/octet-stream"
+MAX_MASK_PIXELS = 2**30
+"""Most pixels that masks which must all be there at once may have together: a gibibyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,20 @@ def json_answer(body: Mapping[str, Any] | list[dict[str, Any]], media_type: str 
 def picture_answer(data: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """A PNG answer."""
     return Answer(data, PNG, headers)
+
+
+def stacked(size: tuple[int, int], regions: Sequence[Region]) -> dict[str, NDArray[Any]]:
+    """`masks` NxHxW bool and `boxes` Nx4 int32 of an image of `size` (H, W), for `npz_answer`. Raises `InvalidOption`
+    for more than `MAX_MASK_PIXELS`."""
+    pixels = len(regions) * math.prod(size)
+    if pixels > MAX_MASK_PIXELS:
+        reason = "too many masks of this size for npz: ask for rle"
+        raise InvalidOption.of("format", f"{pixels} pixels of masks", MAX_MASK_PIXELS, reason)
+    masks = np.zeros((len(regions), *size), dtype=np.bool_)
+    for mask, region in zip(masks, regions, strict=True):
+        x0, y0, x1, y1 = region.box
+        mask[y0:y1, x0:x1] = region.bits
+    return {"masks": masks, "boxes": np.array([each.box for each in regions], dtype=np.int32).reshape(-1, 4)}
 
 
 def npz_answer(**arrays: NDArray[Any]) -> Answer:

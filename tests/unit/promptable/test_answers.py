@@ -11,13 +11,14 @@ import orjson
 import pytest
 from PIL import Image
 
-from shared.calls import Effect
+from services.promptable.answers import whole_answer
+from shared.calls import Effect, PromptOptions
 from shared.errors import ImageNotFound, InvalidOption
 from shared.imaging.png import read_label_png
 from shared.imaging.rle import decode as decode_rle
 from shared.schemas.answers import PromptableAnswer
 from shared.store.keys import image_id
-from shared.types import Prompt
+from shared.types import DecoderOutput, Prompt
 from tests.unit.promptable.conftest import Service, click
 from tests.unit.promptable.intensity import png, stripes
 
@@ -80,6 +81,14 @@ async def test_npz(service: Service) -> None:
     assert arrays["prompts"].tolist() == [0, 0, 0, 1]
     assert arrays["logits"].shape == (4, 30, 60)
     assert np.array_equal(arrays["masks"][1], MIDDLE)
+
+
+def test_npz_of_a_phrase_that_names_nothing_has_no_masks() -> None:
+    nothing = [DecoderOutput(()), DecoderOutput(())]
+    answer = whole_answer(nothing, (30, 60), PromptOptions("npz", return_logits=True), None, lambda _: stripes())
+    arrays = np.load(io.BytesIO(answer.body), allow_pickle=False)
+    assert {name: arrays[name].shape[0] for name in arrays.files} == dict.fromkeys(arrays.files, 0)
+    assert (arrays["masks"].shape, arrays["boxes"].shape) == ((0, 30, 60), (0, 4))
 
 
 async def test_overlay_changes_the_mask_and_nothing_far_from_it(service: Service) -> None:

@@ -242,6 +242,16 @@ async def test_every_format_of_every_task(task: DenseTask, form: Format) -> None
             assert {each["geometry"]["type"] for each in listed} == {"MultiPolygon"}
 
 
+async def test_more_masks_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.serving.answers.MAX_MASK_PIXELS", 3 * 40 * 60)
+    await ask("instance", "npz")
+    monkeypatch.setattr("shared.serving.answers.MAX_MASK_PIXELS", 3 * 40 * 60 - 1)
+    with pytest.raises(InvalidOption, match="npz") as refused:
+        await ask("instance", "npz")
+    assert refused.value.details[0].limit == str(3 * 40 * 60 - 1)
+    await ask("instance", "rle")
+
+
 async def test_timings_name_the_stages() -> None:
     assert [name for name, _ in (await ask("semantic")).timings] == ["decode", "predict", "encode"]
 
