@@ -11,6 +11,7 @@ from typing import Literal
 from services.gateway.body import BACKGROUND
 from services.gateway.context import Gateway
 from services.gateway.negotiation import packing
+from services.gateway.uploads import about
 from shared.calls import Caller, Effect, Format
 from shared.errors import InvalidOption
 from shared.schemas.options import EffectFields
@@ -45,7 +46,8 @@ async def effect_of(
     if form == "recolor" and fields.color is None:
         raise InvalidOption.of("color", None, "#rrggbb", "recolor needs a colour")
     if fields.background_id is not None:
-        background = await here.images.get(caller.tenant, fields.background_id)
+        with about("background_id"):
+            background = await here.images.get(caller.tenant, fields.background_id)
     return Effect(
         background=_rgb(fields.background),
         background_image=background,

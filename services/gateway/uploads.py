@@ -7,7 +7,8 @@ format and size come from its header; no pixel is decoded in the gateway.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -74,7 +75,8 @@ async def receive(request: Request, gateway: Gateway, options: type[Options]) ->
     background = await _background(sent, fields, options)
     checked = check(options, fields)
     if background is not None:
-        _measure_background(background, gateway)
+        with about(BACKGROUND):
+            measure(background, gateway)
     return Upload(checked, None if data is None else measure(data, gateway), image_id, background)
 
 
@@ -173,13 +175,15 @@ async def _background(sent: Sent, fields: dict[str, Any], options: type[wire.Req
     return await _from_base64(text, BACKGROUND)
 
 
-def _measure_background(data: bytes, gateway: Gateway) -> None:
-    """Raises as `measure` does, naming the background."""
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """What is wrong in here with an image or its id is told of this field, not of the image that is asked about."""
     try:
-        measure(data, gateway)
+        yield
     except SegServeError as error:
-        details = tuple(replace(each, field=BACKGROUND) for each in error.details)
-        raise type(error)(f"{BACKGROUND}: {error.message}", details) from None
+        details = tuple(replace(each, field=field) for each in error.details)
+        reason = details[0].reason if details else error.message
+        raise type(error)(f"{field}: {reason}", details, error.retry_after_s) from None
 
 
 async def _one_image(sent: Sent) -> bytes | None:

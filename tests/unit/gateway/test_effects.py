@@ -79,7 +79,10 @@ async def test_a_broken_second_image_is_told_from_the_first(gateway: Running) ->
     unused = await gateway.client.post(IMAGES, files={"image": ("a", PNG), "background_image": ("b", PNG)})
     assert unused.json()["details"][0]["field"] == "background_image"
     absent = {"image": TEXT, "format": "replace", "background_id": image_id(picture(3))}
-    assert (await gateway.client.post(SEMANTIC, json=absent)).json()["code"] == "image_not_found"
+    told = (await gateway.client.post(SEMANTIC, json=absent)).json()
+    assert told["code"] == "image_not_found"
+    assert told["message"].startswith("background_id: No such image")
+    assert told["details"][0]["field"] == "background_id"
 
 
 async def test_prompts_take_effects_too(gateway: Running) -> None:
