@@ -221,9 +221,10 @@ class ServeDirectory:
             raise
 
     async def readiness(self) -> Readiness:
-        """State of every application as last polled; required ones must have a replica or be at zero on purpose."""
+        """State of every application as last polled; required ones must have a replica or be at zero on purpose. Not
+        ready while Serve still reads what will be the first model."""
         states: dict[str, ApplicationState] = {}
-        ready = self.looked.is_set()
+        ready = self.looked.is_set() and bool(self._applications or not self._unread)
         for name, item in self._applications.items():
             status = item.status
             states[name] = ApplicationState(status.status.value, _replicas(status), status.message)

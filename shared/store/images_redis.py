@@ -57,6 +57,7 @@ class RedisImageStore(ImageStore):
 
     async def put(self, tenant: str, data: bytes, width: int, height: int, image_id: str | None = None) -> ImageRecord:
         if len(data) + IMAGE_HEADER_BYTES > self._cap:
+            self._client.failure("image_put", "too_large")
             raise too_large(len(data), self._cap - IMAGE_HEADER_BYTES)
         image_hex = parse_image_id(image_id if image_id else await asyncio.to_thread(id_of, data))
         key, mark = image_key(tenant, image_hex), deleted_key(tenant, image_hex)
@@ -85,6 +86,7 @@ class RedisImageStore(ImageStore):
             image = decode_image(value)
         except CodecError:
             self._looked_up("corrupt")
+            self._client.failure("image_get", "corrupt")
             with suppress(ImageStoreUnavailable):
                 await self._call("image_delete", lambda redis: redis.delete(key))
             raise not_found(image_hex) from None

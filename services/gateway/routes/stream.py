@@ -52,11 +52,19 @@ async def stream(socket: WebSocket) -> None:
 
 def _tenant(here: Gateway, socket: WebSocket, offered: list[str]) -> str:
     """Who asks. Raises `Unauthorized`, or `Forbidden` for a page of another site: browsers let any page connect."""
-    origin = socket.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != socket.headers.get("host"):
-        raise Forbidden(details=(detail("Origin", origin, socket.headers.get("host"), "a page of another site"),))
+    origin, host = socket.headers.get("origin"), socket.headers.get("host")
+    if origin is not None and _host_of(origin) != host:
+        raise Forbidden(details=(detail("Origin", origin, host, "a page of another site"),))
     headers = MutableHeaders(raw=list(socket.headers.raw))
     for name in offered:
         if name.startswith(KEY_PROTOCOL):
             headers["x-api-key"] = name.removeprefix(KEY_PROTOCOL)
     return here.keys.tenant(headers)
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an origin; empty for one that is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

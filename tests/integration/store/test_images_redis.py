@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from deploy.valkey import EmbeddedValkey
-from shared.errors import ImageNotFound
+from shared.errors import BodyTooLarge, ImageNotFound
 from shared.settings import Settings
 from shared.store.images import ImageStore
 from shared.store.keys import image_key, parse_image_id
-from shared.store.metrics import CALL_SECONDS, LOOKUPS
+from shared.store.metrics import CALL_SECONDS, ERRORS, LOOKUPS
 from shared.store.opening import Stores, open_stores
 from shared.store.patience import STEPS
 from shared.store.redis import CONCURRENT_CALLS
@@ -87,6 +87,7 @@ async def test_an_altered_image_is_unknown_and_sending_it_again_heals(
     with pytest.raises(ImageNotFound):
         await stores.images.get("t", ID)
     assert sink.total(LOOKUPS, tier="image", outcome="corrupt") == 1
+    assert sink.total(ERRORS, operation="image_get", reason="corrupt") == 1
     await stores.images.put("t", PICTURE, 640, 480)
     assert await stores.images.get("t", ID) == PICTURE
 
@@ -101,6 +102,15 @@ async def test_every_call_is_timed_and_every_lookup_counted(stores: Stores, sink
         assert len(sink.values(CALL_SECONDS, operation=operation)) == calls
     assert sink.total(LOOKUPS, tier="image", outcome="hit") == 2
     assert sink.total(LOOKUPS, tier="image", outcome="miss") == 1
+
+
+async def test_an_image_that_is_too_large_for_the_store_is_counted(settings: Settings, sink: RecordingSink) -> None:
+    """Nobody is told where it came beside prompts: they are answered, and the next ones do not find it."""
+    opened = open_stores(settings.model_copy(update={"max_stored_bytes": CAP}), sink)
+    with pytest.raises(BodyTooLarge):
+        await opened.images.put("t", bytes(CAP), 640, 480)
+    await opened.close()
+    assert sink.total(ERRORS, operation="image_put", reason="too_large") == 1
 
 
 async def test_a_full_store_gives_up_embeddings_before_images() -> None:

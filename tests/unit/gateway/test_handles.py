@@ -177,6 +177,18 @@ async def test_a_model_that_may_be_starting_is_not_ready_and_not_unknown(cluster
         directory.promptable("sam2")
 
 
+async def test_a_gateway_that_knows_no_model_yet_is_not_ready(cluster: Cluster) -> None:
+    unread = ApplicationStatusOverview(ApplicationStatus.DEPLOYING, "", 1.0, {})
+    known = cluster.applications.pop("a")
+    cluster.applications |= {"gateway": application("Gateway"), "b": unread}
+    directory = ServeDirectory()
+    await directory.refresh()
+    assert not (await states(directory))[0], "Serve still reads the only model's application"
+    cluster.applications["a"] = known
+    await directory.refresh()
+    assert (await states(directory))[0]
+
+
 async def test_only_required_models_decide_and_a_missing_one_is_named(cluster: Cluster) -> None:
     cluster.applications["b"] = application(running=0, status=ApplicationStatus.DEPLOYING)
     directory = ServeDirectory(required=("street",))

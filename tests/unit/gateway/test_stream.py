@@ -210,6 +210,8 @@ def test_a_page_of_another_site_and_an_unknown_model_are_refused(served: Served)
     with served.connect(origin="http://elsewhere.example") as socket:
         assert read(socket)["error"]["code"] == "forbidden"
         assert closed(socket) == 1008
+    with served.connect(origin="http://[no-address") as socket:
+        assert read(socket)["error"]["code"] == "forbidden"
     with served.connect(origin=f"http://{served.address}") as socket:
         send(socket, ping=True)
         assert read(socket) == {"pong": True}
