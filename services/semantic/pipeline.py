@@ -29,6 +29,7 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
     task: ClassVar[DenseTask] = "semantic"
 
     def shows_labels_alone(self, options: DenseOptions) -> bool:
+        """Whether it is a picture, of labels that no `min_confidence` takes away."""
         return options.format in PICTURES and not options.min_confidence
 
     def encode(

@@ -26,6 +26,7 @@ class Normalise(nn.Module):
         self.bgr = preprocess.channels == "bgr"
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 RGB [n,h,w,3] to float32 [n,3,h,w]."""
         values = pixels.permute(0, 3, 1, 2).float()
         if self.bgr:
             values = values.flip(1)
@@ -41,6 +42,7 @@ class FromPixels(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """uint8 RGB [n,h,w,3] to the network's outputs."""
         outputs: tuple[Tensor, ...] = self.network(self.normalise(pixels))
         return outputs
 
@@ -56,6 +58,7 @@ class FromPaddedPixels(nn.Module):
         self.asks = asks
 
     def forward(self, pixels: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+        """uint8 RGB [n,h,w,3] and int64 `valid` [n,2] to the network's outputs."""
         height, width = pixels.shape[1], pixels.shape[2]
         rows = torch.arange(height, device=pixels.device) < valid[:, 0, None]
         columns = torch.arange(width, device=pixels.device) < valid[:, 1, None]

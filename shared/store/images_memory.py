@@ -34,6 +34,7 @@ class MemoryImageStore(ImageStore):
         )
 
     async def put(self, tenant: str, data: bytes, width: int, height: int, image_id: str | None = None) -> ImageRecord:
+        """See `ImageStore`: takes the place of those not asked for longest. Hashes on the loop where no id is given."""
         image_hex = parse_image_id(image_id or id_of(data))
         expires_at = datetime.fromtimestamp(self._clock() + self._ttl_s, UTC)
         image = StoredImage(width, height, data)
@@ -42,14 +43,17 @@ class MemoryImageStore(ImageStore):
         return _record(image_hex, image, expires_at)
 
     async def get(self, tenant: str, image_id: str) -> bytes:
+        """See `ImageStore`."""
         image, _ = self._find(tenant, parse_image_id(image_id))
         return image.data
 
     async def head(self, tenant: str, image_id: str) -> ImageRecord:
+        """See `ImageStore`; it counts as use, as `get` does."""
         image_hex = parse_image_id(image_id)
         return _record(image_hex, *self._find(tenant, image_hex))
 
     async def delete(self, tenant: str, image_id: str) -> bool:
+        """See `ImageStore`. Embeddings that processes hold are left to their TTL."""
         return self._images.discard((tenant, parse_image_id(image_id)))
 
     def _find(self, tenant: str, image_hex: str) -> _Entry:

@@ -56,6 +56,7 @@ class RedisImageStore(ImageStore):
         self._clock = clock
 
     async def put(self, tenant: str, data: bytes, width: int, height: int, image_id: str | None = None) -> ImageRecord:
+        """See `ImageStore`: bytes that are there already are not sent again. Undoes the mark of a deletion."""
         if len(data) + IMAGE_HEADER_BYTES > self._cap:
             self._client.failure("image_put", "too_large")
             raise too_large(len(data), self._cap - IMAGE_HEADER_BYTES)
@@ -76,6 +77,7 @@ class RedisImageStore(ImageStore):
         return self._record(image_hex, (width, height), self._ttl_s)
 
     async def get(self, tenant: str, image_id: str) -> bytes:
+        """See `ImageStore`: reads the whole image."""
         image_hex = parse_image_id(image_id)
         key = image_key(tenant, image_hex)
         value = cast("bytes | None", await self._call("image_get", lambda redis: redis.get(key)))
@@ -94,6 +96,7 @@ class RedisImageStore(ImageStore):
         return image.data
 
     async def head(self, tenant: str, image_id: str) -> ImageRecord:
+        """See `ImageStore`: reads the first bytes only, so an altered image is found out by `get` alone."""
         image_hex = parse_image_id(image_id)
         key = image_key(tenant, image_hex)
 
@@ -113,6 +116,7 @@ class RedisImageStore(ImageStore):
         return self._record(image_hex, size, max(left_ms, 0) / 1000)
 
     async def delete(self, tenant: str, image_id: str) -> bool:
+        """See `ImageStore`: embeddings on their way to the store are refused for a while too."""
         image_hex = parse_image_id(image_id)
         key, embeddings, mark = (name(tenant, image_hex) for name in (image_key, embeddings_key, deleted_key))
 

@@ -81,6 +81,7 @@ class Plain(nn.Module):
         self.network = network
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
+        """Normalised [n,3,h,w] to the network's logits [n,c,..], the only output."""
         return (self.network(pixel_values),)
 
 

@@ -46,5 +46,6 @@ class Narrowed(nn.Module):
         self.register_buffer("kept", torch.tensor(kept), persistent=False)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,q,c+1] and mask logits [n,q,h/4,w/4]."""
         found = self.network(pixel_values=pixel_values)
         return found.logits[..., self.get_buffer("kept")], found.pred_masks

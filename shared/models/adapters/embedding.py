@@ -148,6 +148,7 @@ class EncoderModule(nn.Module):
         self._embedder = embedder
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to one tensor [n,...] for each of the embedder's `names`."""
         return self._embedder.encode(pixels)
 
 

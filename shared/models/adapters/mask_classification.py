@@ -76,6 +76,7 @@ class Queries(nn.Module):
             network.attn_mask_probs = tuple(masked.tolist())
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,q,c+1] and mask logits [n,q,h',w']."""
         found = self.network(pixel_values=pixel_values)
         return found.class_queries_logits, found.masks_queries_logits
 
@@ -88,6 +89,7 @@ class ClassScores(nn.Module):
         self.queries = Queries(network)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
+        """Normalised [n,3,h,w] to scores [n,c,h',w'] from 0, "no object" left out; they need not sum to 1."""
         classes, masks = self.queries(pixel_values)
         return (torch.einsum("nqc,nqhw->nchw", classes.softmax(dim=-1)[..., :-1], masks.sigmoid()),)
 

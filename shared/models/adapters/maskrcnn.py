@@ -77,6 +77,7 @@ class Detector(nn.Module):
             self(torch.zeros(1, 3, SETTLING, SETTLING), torch.tensor([[SETTLING, SETTLING]]))
 
     def forward(self, pixel_values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """[n,3,h,w] and int64 `valid` [n,2] (height, width) to boxes, scores, COCO numbers, masks of d detections."""
         sizes = [(int(height), int(width)) for height, width in valid.tolist()]
         features = self.network.backbone(pixel_values)
         proposals, _ = self.network.rpn(ImageList(pixel_values, sizes), features)

@@ -56,6 +56,7 @@ class Told(nn.Module):
         self.register_buffer("task", task, persistent=False)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,q,c+1] and mask logits [n,q,h/4,w/4]."""
         task = self.get_buffer("task").expand(len(pixel_values), -1)
         found = self.network(pixel_values=pixel_values, task_inputs=task)
         return found.class_queries_logits, found.masks_queries_logits

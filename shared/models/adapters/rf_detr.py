@@ -42,6 +42,7 @@ class Detector(nn.Module):
         self.network = network
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,q,91], boxes [n,q,4] from 0 to 1 and mask logits [n,q,h/4,w/4]."""
         found = self.network(pixel_values=pixel_values)
         return found.logits, found.pred_boxes, found.pred_masks
 

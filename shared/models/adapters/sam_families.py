@@ -22,22 +22,27 @@ class Sam(SamFamily):
 
     @property
     def side(self) -> int:
+        """1024 pixels in the published weights."""
         return int(self.model.prompt_encoder.input_image_size)
 
     @property
     def logits_side(self) -> int:
+        """Four times the embedding's."""
         return 4 * int(self.model.prompt_encoder.image_embedding_size[0])
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One tensor [c,side/16,side/16]."""
         return ((int(self.model.prompt_encoder.hidden_size), *self.model.prompt_encoder.image_embedding_size),)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the embedding [n,c,side/16,side/16]."""
         return (self.model.vision_encoder(pixels).last_hidden_state,)
 
     def decode(
         self, embedding: Sequence[Tensor], positions: Tensor, prompts: Mapping[str, Tensor | None], multimask: bool
     ) -> tuple[Tensor, Tensor]:
+        """See `SamFamily.decode`: k is 3 with `multimask`, else 1."""
         sparse, dense = self.model.prompt_encoder(**prompts)
         masks, iou = self.model.mask_decoder(
             image_embeddings=embedding[0],
@@ -58,16 +63,19 @@ class SamHQ(Sam):
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """SAM's, and the early features, channels last: [side/16,side/16,d]."""
         cells = self.model.prompt_encoder.image_embedding_size
         return *super().shapes, (*cells, int(self.model.mask_decoder.compress_vit_conv1.in_channels))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the embedding [n,c,h,w] and the early features [n,h,w,d]."""
         output = self.model.vision_encoder(pixels)
         return output.last_hidden_state, output.intermediate_embeddings[0]
 
     def decode(
         self, embedding: Sequence[Tensor], positions: Tensor, prompts: Mapping[str, Tensor | None], multimask: bool
     ) -> tuple[Tensor, Tensor]:
+        """See `SamFamily.decode`: each of SAM's masks with the finer token's added."""
         decoder, count = self.model.mask_decoder, len(embedding[0])
         sparse, dense = self.model.prompt_encoder(**prompts)
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight, decoder.hq_token.weight])
@@ -117,24 +125,29 @@ class EdgeTam(SamFamily):
 
     @property
     def side(self) -> int:
+        """1024 pixels in the published weights, 1008 in those of SAM 3."""
         return int(self.model.prompt_encoder.input_image_size)
 
     @property
     def logits_side(self) -> int:
+        """That of the masks which the prompt encoder takes."""
         return int(self.model.prompt_encoder.mask_input_size[0])
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Three levels of c/8, c/4 and c channels, finest first, each half as large as the one before."""
         channels = int(self.model.hidden_dim)
         widths = (channels // 8, channels // 4, channels)
         return tuple((width, *size) for width, size in zip(widths, self.model.backbone_feature_sizes, strict=True))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the levels of `shapes`, each [n,...]."""
         return tuple(self.model.get_image_embeddings(pixels))
 
     def decode(
         self, embedding: Sequence[Tensor], positions: Tensor, prompts: Mapping[str, Tensor | None], multimask: bool
     ) -> tuple[Tensor, Tensor]:
+        """See `SamFamily.decode`: without points and boxes the prompt is one point that is none."""
         count = len(embedding[-1])
         if prompts["input_points"] is None and prompts["input_boxes"] is None:
             nowhere = {
@@ -171,6 +184,7 @@ class Sam3Tracker(EdgeTam):
     """
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the levels of `shapes`, each [n,...], "no memory" added to the last."""
         sizes = self.model.backbone_feature_sizes
         levels = self.model.get_image_features(pixels, return_dict=True).fpn_hidden_states[: len(sizes)]
         levels[-1] = levels[-1] + self.model.no_memory_embedding

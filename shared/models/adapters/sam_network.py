@@ -53,6 +53,8 @@ class DecoderModule(nn.Module):
         self.register_buffer("positions", family.positions, persistent=False)
 
     def forward(self, owner: Tensor, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        """`owner` int64 [n], the embedding's tensors [u,...], then the prompts that the make-up names, each [n,...], to
+        mask logits [n,k,h,w] and predicted IoUs [n,k]."""
         count = len(self._family.shapes)
         embedding = [tensor.to(self.positions.dtype)[owner] for tensor in arrays[:count]]
         prompts: dict[str, Tensor | None] = dict.fromkeys(PROMPTS)

@@ -29,4 +29,5 @@ class Logits(nn.Module):
         self.network = network
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,c,h/4,w/4], the only output."""
         return (self.network(pixel_values=pixel_values).logits,)

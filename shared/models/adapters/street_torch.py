@@ -33,6 +33,7 @@ class Heads(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 RGB to logits [n,11,h/2,w/2], centre scores [n,3,h/4,w/4] in 0-1, offsets [n,2,h/4,w/4] in pixels."""
         out = self.net(normalise(image.permute(0, 3, 1, 2).float()))
         return out.logits, out.centres.sigmoid(), out.offsets
 
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 RGB [n,h,w,3] to the embedding [n,80,h/4,w/4], the only output."""
         return (self.net.embed(normalise(image.permute(0, 3, 1, 2).float())),)
 
 

@@ -35,28 +35,34 @@ class Sam3(TextFamily):
 
     @property
     def side(self) -> int:
+        """1008 pixels in the published weights."""
         return int(self.model.config.vision_config.backbone_config.image_size)
 
     @property
     def logits_side(self) -> int:
+        """That of the finest level."""
         return self.shapes[0][1]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Levels of one width, finest first: [c,s,s], each half as large as the one before."""
         config = self.model.config.vision_config
         cells = self.side // int(config.backbone_config.patch_size)
         sides = [int(cells * factor) for factor in config.scale_factors[:-1]]
         return tuple((int(config.fpn_hidden_size), side, side) for side in sides)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the levels of `shapes`, each [n,...]."""
         return tuple(self.model.get_vision_features(pixels).fpn_hidden_states[:-1])
 
     def read(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Tokens [n,t] to their features [n,t,c], and the mask [n,t] as it came."""
         return self.model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output, mask
 
     def decode(
         self, embedding: Sequence[Tensor], phrase: Sequence[Tensor], boxes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        """See `TextFamily.decode`: one mask and score for each of k queries."""
         coarse = embedding[-1]
         positions = self._neck_positions(coarse.shape, coarse.device, coarse.dtype)
         found = self.model(
@@ -85,38 +91,46 @@ class ClipSeg(TextFamily):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The vision transformer's, and which of its layers are kept."""
         return {**super().settings, "extract_layers": list(self.model.extract_layers)}
 
     @property
     def side(self) -> int:
+        """The card's, in pixels."""
         return max(place(self.preprocess, 1, 1).canvas)
 
     @property
     def logits_side(self) -> int:
+        """One logit a pixel of the input."""
         return self.side
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One [tokens,c] for each kept layer; a token a patch, and the class token first."""
         config = self.model.config
         tokens = 1 + (self.side // int(config.vision_config.patch_size)) ** 2
         return ((tokens, int(config.vision_config.hidden_size)),) * len(config.extract_layers)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """[n,3,side,side] to the kept layers' outputs, each [n,tokens,c]."""
         seen = self.model.clip.vision_model(pixels, output_hidden_states=True).hidden_states
         return tuple(seen[layer + 1] for layer in self.model.extract_layers)
 
     def read(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Tokens [n,t] to one condition of the whole phrase, [n,c]."""
         return (self.model.clip.get_text_features(input_ids=ids, attention_mask=mask).pooler_output,)
 
     def decode(
         self, embedding: Sequence[Tensor], phrase: Sequence[Tensor], boxes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        """See `TextFamily.decode`: k is 1; a mask without a positive pixel scores 0."""
         logits = self.model.decoder(tuple(embedding), phrase[0]).logits
         inside = logits > 0
         certain = (logits.sigmoid() * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
         return logits[:, None], certain[:, None]
 
     def without_encoder(self) -> None:
+        """Let go of CLIP's vision transformer; its text half reads the phrases."""
         self.model.clip.vision_model = None
 
 

@@ -64,6 +64,7 @@ class PhraseModule(nn.Module):
         self._family = family
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Tokens int64 [n,t] and which of them count [n,t] to what the family's `phrase` names, each [n,...]."""
         return self._family.read(ids, mask)
 
 
@@ -78,6 +79,8 @@ class TextDecoderModule(nn.Module):
         self._boxed = boxed
 
     def forward(self, owner: Tensor, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        """`owner` int64 [n], the embedding's tensors [u,...], the phrase's [n,...] and perhaps boxes [n,4] (xyxy, 0-1)
+        to mask logits [n,k,h,w] and scores [n,k] in 0-1."""
         count = len(self._family.shapes)
         embedding = [tensor.float()[owner] for tensor in arrays[:count]]
         phrase = arrays[count : count + len(self._family.phrase)]

@@ -46,5 +46,6 @@ class Classifier(nn.Module):
         self.takes_all = isinstance(network, torchvision.models.segmentation.LRASPP)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor]:
+        """Normalised [n,3,h,w] to class logits [n,c,h',w'], an eighth of the input in most; the only output."""
         features = self.backbone(pixel_values)
         return (self.classifier(features if self.takes_all else features["out"]),)

@@ -43,6 +43,7 @@ class InPrecision(nn.Module):
         self.dtype = dtype
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The module's own inputs to its own outputs, of the same shapes."""
         with torch.autocast("cpu", dtype=self.dtype):
             outputs = self.module(*inputs)
         return tuple(each.float() if each.is_floating_point() else each for each in outputs)

@@ -40,6 +40,7 @@ class DeconvNet(nn.Module):
         self.score = nn.Conv2d(channels, classes, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,224,224] to class logits [n,c,224,224]."""
         values, taken = pixels, []
         for stage in self.encoder:
             values, indices = functional.max_pool2d(stage(values), 2, return_indices=True)

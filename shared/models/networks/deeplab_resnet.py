@@ -29,6 +29,7 @@ class DeepLabResNet(nn.Module):
         self.branches = nn.ModuleList([nn.Conv2d(WIDTH, classes, 3, padding=d, dilation=d) for d in DILATIONS])
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h/8,w/8], the largest over the scales."""
         best = self._scores(pixels)
         for scale in SCALES:
             smaller = functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)

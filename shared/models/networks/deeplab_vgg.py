@@ -31,6 +31,7 @@ class DeepLabVgg(nn.Module):
         self.branches = nn.ModuleList([_branch(widths[-1], classes, dilation, hidden) for dilation in dilations])
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h/8,w/8]."""
         values = pixels
         for stage, pool in zip(self.stages, self.pools, strict=True):
             values = pool(stage(values))

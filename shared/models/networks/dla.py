@@ -35,6 +35,7 @@ class IterativeUp(nn.Module):
         return len(self.nodes)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps, finest first, to the merged map after each step, `merges` in all."""
         ready = [
             larger(project(each)) for each, project, larger in zip(maps, self.projections, self.larger, strict=True)
         ]
@@ -68,6 +69,7 @@ class Dla(nn.Module):
         self.scores = nn.Sequential(nn.Conv2d(channels[0], classes, 1), _bilinear(classes, stride))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w], sides multiples of 32, to class logits [n,c,h,w]."""
         maps: list[Tensor] = list(self.encoder(pixels))
         for number, each in enumerate(self.passes):
             level = len(maps) - 2 - number

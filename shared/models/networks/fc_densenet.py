@@ -41,6 +41,7 @@ class FcDenseNet(nn.Module):
         self.score = nn.Conv2d(channels + added, classes, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h,w]."""
         values = self.first(pixels)
         skipped: list[Tensor] = []
         for block, smaller in zip(self.down, self.smaller, strict=True):
@@ -63,6 +64,7 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList([_layer(channels + i * growth, growth) for i in range(layers)])
 
     def forward(self, values: Tensor) -> Tensor:
+        """[n,c,h,w] to [n,growth * layers,h,w], without what came in."""
         seen = [values]
         for layer in self.layers:
             seen.append(layer(torch.cat(seen, dim=1)))

@@ -39,6 +39,7 @@ class Fcn(nn.Module):
         self.last = _larger(classes, kernel, stride)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h,w]."""
         values, pools = pixels, []
         for stage in self.stages:
             values = functional.max_pool2d(stage(values), 2, ceil_mode=True)

@@ -30,6 +30,7 @@ class KernelSharing(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(WIDTH) for _ in DILATIONS])
 
     def forward(self, values: Tensor) -> Tensor:
+        """[n,c,h,w] to [n,256,h,w]."""
         found = self.point(values) + self.mean(values)
         for dilation, norm in zip(DILATIONS, self.norms, strict=True):
             seen = functional.conv2d(values, self.kernel.weight, padding=dilation, dilation=dilation)
@@ -54,6 +55,7 @@ class Ksac(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h/4,w/4]."""
         fine, coarse = self.encoder(pixels)
         larger = functional.interpolate(self.module(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False)
         scores: Tensor = self.joined(torch.cat([larger, self.fine(fine)], dim=1))

@@ -65,6 +65,7 @@ class TinyVitEncoder(nn.Module):
         self.neck = SamVisionNeck(config)
 
     def forward(self, pixel_values: Tensor) -> SamVisionEncoderOutput:
+        """[n,3,side,side] to the embedding [n,c,side/16,side/16] as `last_hidden_state`."""
         features = self.backbone.forward_features(pixel_values).permute(0, 2, 3, 1)
         return SamVisionEncoderOutput(last_hidden_state=self.neck(features))
 

@@ -60,6 +60,7 @@ class Segmenter(nn.Module):
         nn.init.trunc_normal_(self.classes, std=0.02)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h/p,w/p], one a patch of p pixels."""
         vit: Any = self.encoder
         patches = vit.forward_features(pixels)[:, vit.num_prefix_tokens :]
         count = self.classes.shape[1]

@@ -31,6 +31,7 @@ class SegNet(nn.Module):
         self.score = nn.Conv2d(channels, classes, 3, padding=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised [n,3,h,w] to class logits [n,c,h,w], whatever h and w."""
         values, taken = pixels, []
         for stage in self.encoder:
             values = stage(values)

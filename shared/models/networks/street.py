@@ -97,6 +97,7 @@ class DepthwiseConv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n,c,h,w] to [n,c,h/s,w/s], s the stride."""
         if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
@@ -153,6 +154,7 @@ class FusedBlock(nn.Module):
             self.project.silence()
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n,inp,h,w] to [n,out,h/s,w/s], sides rounded up."""
         y: Tensor = self.project(self.expand(x))
         return x + y if self.identity else y
 
@@ -166,6 +168,7 @@ class SqueezeExcite(nn.Module):
         self.gate = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n,c,h,w] to the same shape, each channel times its gate of 0-1."""
         pooled = x.mean((2, 3), keepdim=True)
         return x * torch.sigmoid(self.gate(F.relu(self.reduce(pooled))))
 
@@ -184,6 +187,7 @@ class DepthwiseBlock(nn.Module):
             self.project.silence()
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n,inp,h,w] to [n,out,h/s,w/s], sides rounded up."""
         y: Tensor = self.project(self.excite(self.depthwise(self.expand(x))))
         return x + y if self.identity else y
 
@@ -201,6 +205,7 @@ class Context(nn.Module):
         self.fuse = ConvNorm(4 * out, out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n,inp,h,w] to [n,out,h,w]."""
         x = self.reduce(x)
         mean = F.relu(self.pooled(x.mean((2, 3), keepdim=True)))
         y: Tensor = self.fuse(torch.cat([x, *(branch(x) for branch in self.branches)], 1))
@@ -230,6 +235,7 @@ class StreetEncoder(nn.Module):
         self.smooth = nn.ModuleList(ConvNorm(ups[i], ups[i], 3) for i in range(3))
 
     def forward(self, x: Tensor) -> Encoded:
+        """Normalised RGB [n,3,h,w] to features at 1/4, the stem's at 1/2 and those at 1/16."""
         x = stem = self.stem(x)
         features: list[Tensor] = []
         for stage in self.stages:
@@ -255,6 +261,7 @@ class Detail(nn.Module):
         self.out = nn.Conv2d(width, len(CLASSES), 1, bias=False)
 
     def forward(self, coarse: Tensor, features: Tensor, stem: Tensor) -> Tensor:
+        """[n,11,h/4,w/4], the features [n,64,h/4,w/4] and the stem's [n,32,h/2,w/2] to [n,11,h/2,w/2]."""
         near = self.near(stem)
         y = self.mix(F.relu(near + resize_to(self.far(features), near)))
         correction: Tensor = self.out(y)
@@ -279,6 +286,7 @@ class DenseHeads(nn.Module):
         nn.init.constant_(self.centres.bias, -4.0)  # type: ignore[arg-type]
 
     def forward(self, seen: Encoded) -> DenseOutput:
+        """What the encoder sees to raw heads: centres as logits, offsets in pixels of the input."""
         shared, coarse = self.instance(seen.features), self.semantic(seen.features)
         logits = self.detail(coarse, seen.features, seen.stem)
         return DenseOutput(logits, self.centres(shared), self.offsets(shared) * OFFSET_UNIT, coarse)

@@ -16,10 +16,9 @@ DECODER_OUTPUTS = ("masks", "iou")
 
 
 class DenseGraph(nn.Module):
-    """Pixels uint8 [n,h,w,3] RGB to, in the order of DENSE_OUTPUTS: labels uint8 [n,h,w]; confidence float16
-    [n,h,w], the
-    calibrated probability of that label; logits [n,11,h/2,w/2]; centre scores [n,3,h/4,w/4] in 0-1; offsets (dy, dx)
-    [n,2,h/4,w/4] in pixels of the input; embedding float16 [n,80,h/4,w/4].
+    """Pixels uint8 [n,h,w,3] RGB to, in the order of DENSE_OUTPUTS: labels uint8 [n,h,w]; confidence float16 [n,h,w],
+    the calibrated probability of that label; logits [n,11,h/2,w/2]; centre scores [n,3,h/4,w/4] in 0-1; offsets
+    (dy, dx) [n,2,h/4,w/4] in pixels of the input; embedding float16 [n,80,h/4,w/4].
     """
 
     def __init__(self, net: StreetNet) -> None:
@@ -27,6 +26,7 @@ class DenseGraph(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 RGB [n,h,w,3] to the outputs of `DENSE_OUTPUTS`, in their order."""
         pixels = normalise(image.permute(0, 3, 1, 2).float())
         out, embedding = self.net.look(pixels)
         full = F.interpolate(out.logits, size=image.shape[1:3], mode="bilinear", align_corners=False)
@@ -45,5 +45,6 @@ class DecoderGraph(nn.Module):
         self.decoder = decoder
 
     def forward(self, embedding: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """One image's embedding [1,80,h,w] and the maps of n prompts on it to the outputs of `DECODER_OUTPUTS`."""
         out = self.decoder(embedding.float(), prompts)
         return out.masks, out.iou

@@ -36,6 +36,7 @@ class UNet(nn.Module):
         self.score = nn.Conv2d(channels, classes, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """[n,3,h,w] to class logits [n,c,h,w]: the margin that the network eats is mirrored on before."""
         values = functional.pad(pixels.mean(dim=1, keepdim=True), (MARGIN,) * 4, mode="reflect")
         skipped: list[Tensor] = []
         for stage in self.down:

@@ -34,6 +34,7 @@ class Pyramid(nn.Module):
         self.downsample_layers = nn.ModuleList([nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1) for _ in range(2)])
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """C3 to C5, finest first, to five levels [n,256,h,w], finest first: strides 8 to 128."""
         levels: list[Tensor] = []
         for given, lateral in zip(reversed(maps), self.lat_layers, strict=True):
             here = lateral(given)
@@ -59,6 +60,7 @@ class Head(nn.Module):
         self.mask_layer = nn.Conv2d(WIDTH, len(RATIOS) * PROTOTYPES, 3, padding=1)
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[n,256,h,w] to class logits [n,p,c+1], boxes [n,p,4] and coefficients [n,p,32] from -1 to 1."""
         seen = self.upfeature(level)
         logits, boxes, coefficients = (
             layer(seen).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, layer.out_channels // len(RATIOS)))
@@ -87,6 +89,7 @@ class Yolact(nn.Module):
         self.prediction_layers = nn.ModuleList([Head(classes)])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalised [n,3,s,s] to what all p anchors of the levels say, and prototypes [n,32,s/4,s/4] from 0."""
         levels = self.fpn(self.backbone(pixels))
         found = [self.prediction_layers[0](level) for level in levels]
         logits, relative, coefficients = (torch.cat(each, dim=1) for each in zip(*found, strict=True))

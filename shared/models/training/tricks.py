@@ -25,6 +25,7 @@ class Mirrored(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> DenseOutput:
+        """Normalised RGB [n,3,h,w] to raw heads; all but the class logits are the image's own."""
         plain: DenseOutput = self.net(x)
         mirrored: DenseOutput = self.net(x.flip(3))
         mean = (plain.logits.float().softmax(1) + mirrored.logits.float().softmax(1).flip(3)) / 2
@@ -39,6 +40,7 @@ class Coarse(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> DenseOutput:
+        """Normalised RGB [n,3,h,w] to raw heads; `logits` [n,11,h/4,w/4]."""
         out: DenseOutput = self.net(x)
         return out._replace(logits=out.coarse)
 
