@@ -5,14 +5,17 @@ Alpha is a local linear function of colour (the colour-line model of Levin et al
 natural image matting"), found by a guided filter (He et al. 2010) whose fit trusts pixels the more, the further they
 lie from the mask's edge. Where colour does not tell subject from background the mask's own edge, feathered, stands.
 Colours of the subject come from blur fusion (Forte 2021, "Approximate fast foreground colour estimation"). Pixels are
-HxWx3 uint8 RGB. Peak memory is some 50 bytes a pixel.
+HxWx3 uint8 RGB. What matters only near an edge is computed only there, tile by tile.
 """
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import cv2
 import numpy as np
 
+from shared.imaging.stripes import Place, tiles
 from shared.types import BoolArray, Float32Array, Region, UInt8Array
 
 BAND = 0.03
@@ -30,8 +33,14 @@ TRUST = (0.35, 0.7)
 all."""
 SMOOTHING = 1.5
 """Standard deviation in pixels by which the stairs of the mask's edge are evened out; less for small objects."""
+FURTHEST = 8.0
+"""Pixels from the mask's edge beyond which smoothing needs no distances."""
+_SMOOTHED = 8
+"""How many pixels smoothing reaches at most."""
 CONTRAST = (0.18, 0.9)
 """Alpha outside is cut off: a fit of noisy colours never quite reaches 0 and 1."""
+_NARROW = 7
+"""Side in pixels of the windows of the second blur fusion."""
 INSIDE, OUTSIDE = (0.25, 0.7), (0.5, 1.0)
 """Where in the band, of its half width, the mask takes over: sooner inside, where a bright strand is no hole."""
 
@@ -49,22 +58,46 @@ def matte(pixels: UInt8Array, mask: BoolArray, band: float, feather: float) -> F
     distance = signed_distance(mask)
     if band <= 0:
         return _ramp(distance, feather)
-    smooth = np.asarray(cv2.GaussianBlur(np.clip(distance, -8, 8), (0, 0), min(SMOOTHING, band / 4)), dtype=np.float32)
-    plain = _ramp(smooth, feather)
-    far = np.asarray(np.abs(distance) / band, dtype=np.float32)
-    if not (far < 1).any():
-        return plain
-    alpha, trust = _fitted(pixels, mask, far, band)
+    alpha: Float32Array = _ramp(np.array([-FURTHEST, FURTHEST], np.float32), feather)[mask.view(np.uint8)]
+    far = np.abs(distance)
+    nearest = float(far.min())
+    fits = _fitted(pixels, mask, np.divide(far, np.float32(band), out=far), band) if nearest < band else None
+    del far
+    reach = max(band, FURTHEST + 2 * _SMOOTHED)
+    for tile in tiles(alpha.shape, _SMOOTHED):
+        if np.abs(distance[tile.place]).min() >= reach:
+            continue
+        clipped = np.clip(distance[tile.around], -FURTHEST, FURTHEST)
+        smooth = np.asarray(cv2.GaussianBlur(clipped, (0, 0), min(SMOOTHING, band / 4)), dtype=np.float32)
+        plain = _ramp(smooth[tile.core], feather)
+        far = np.asarray(np.abs(distance[tile.place]) / band, dtype=np.float32)
+        if fits is not None and (far < 1).any():
+            planes = _enlarged(fits, alpha.shape, tile.place)
+            plain = _found(pixels[tile.place], mask[tile.place], plain, far, planes)
+        alpha[tile.place] = plain
+    return alpha
+
+
+def _found(
+    pixels: UInt8Array, mask: BoolArray, plain: Float32Array, far: Float32Array, fits: list[Float32Array]
+) -> Float32Array:
+    """Alpha hxw by colour where its fit can be trusted, `plain` elsewhere. `fits`: slope, offset and explained share of
+    every pixel, as planes; `far`: the distance from the mask's edge as a share of the band."""
+    alpha = fits[3]
+    for channel in range(3):
+        alpha += fits[channel] * (pixels[..., channel] / np.float32(255))
     low, high = CONTRAST
     alpha = np.clip((alpha - low) / (high - low), 0, 1)
-    found = plain + (alpha - plain) * trust
+    found = plain + (alpha - plain) * _smoothstep(fits[4], *TRUST)
     settled = np.where(mask, _smoothstep(far, *INSIDE), _smoothstep(far, *OUTSIDE))
     return np.asarray(found + (plain - found) * settled, dtype=np.float32)
 
 
 def _ramp(distance: Float32Array, feather: float) -> Float32Array:
     """Alpha that rises from 0 to 1 over `feather` pixels, 1/2 at a distance of 0."""
-    return np.asarray(np.clip(0.5 + distance / max(feather, 1e-3), 0, 1), dtype=np.float32)
+    share = distance / np.float32(max(feather, 1e-3))
+    share += 0.5
+    return np.asarray(np.clip(share, 0, 1, out=share), dtype=np.float32)
 
 
 def signed_distance(mask: BoolArray) -> Float32Array:
@@ -73,37 +106,53 @@ def signed_distance(mask: BoolArray) -> Float32Array:
     if mask.all() or not mask.any():
         return np.where(mask, np.float32(1e6), np.float32(-1e6))
     # From pixel centre to pixel centre: the edge lies half a pixel nearer.
-    inside = cv2.distanceTransform(bits, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform(1 - bits, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+    distance = np.asarray(cv2.distanceTransform(bits, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
+    distance -= 0.5
+    outside = np.asarray(cv2.distanceTransform(1 - bits, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
+    np.subtract(np.float32(0.5), outside, out=distance, where=~mask)
+    return distance
 
 
 def foreground(pixels: UInt8Array, alpha: Float32Array, band: float) -> UInt8Array:
     """The subject's colours hxwx3 as they would be without the background that shines through where alpha is below 1:
     two blur fusions, a wide one and a narrow one."""
-    image = pixels.astype(np.float32)
-    shown = alpha[..., None]
-    subject, behind = _fused(image, image, image, shown, 2 * round(band * 4) + 1)
-    subject, _ = _fused(image, subject, behind, shown, 7)
     mixed = (alpha > 0) & (alpha < 1)
     result = pixels.copy()
-    result[mixed] = np.round(np.clip(subject[mixed], 0, 255)).astype(np.uint8)
+    places = [tile for tile in tiles(alpha.shape, _NARROW // 2) if mixed[tile.place].any()]
+    if not places:
+        return result
+    side = 2 * round(band * 4) + 1
+    weight, rest = _mean(alpha, side), 1 - alpha
+    image, share, near, beyond = (np.empty_like(alpha) for _ in range(4))
+    for channel in range(3):
+        image[:] = pixels[..., channel]
+        _mean(np.multiply(image, alpha, out=share), side, near)
+        _mean(np.multiply(image, rest, out=share), side, beyond)
+        for tile in places:
+            shown, wide = alpha[tile.around], weight[tile.around]
+            part = image[tile.around]
+            subject, behind = _fused(part, near[tile.around], beyond[tile.around], wide, shown)
+            narrow = _mean(subject * shown, _NARROW), _mean(behind * (1 - shown), _NARROW)
+            subject, _ = _fused(part, *narrow, _mean(shown, _NARROW), shown)
+            where = mixed[tile.place]
+            result[(*tile.place, channel)][where] = np.round(np.clip(subject[tile.core][where], 0, 255))
     return result
 
 
 def _fused(
-    image: Float32Array, subject: Float32Array, behind: Float32Array, alpha: Float32Array, side: int
+    image: Float32Array, near: Float32Array, beyond: Float32Array, weight: Float32Array, alpha: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
-    """Forte's equations 4 to 7: both colours averaged over a window by alpha, then moved until they make the image."""
-    weight = _mean(alpha[..., 0], side)[..., None]
-    near = _mean(subject * alpha, side) / (weight + 1e-5)
-    beyond = _mean(behind * (1 - alpha), side) / (1 - weight + 1e-5)
+    """Forte's equations 4 to 7: both colours averaged over a window by alpha, then moved until they make the image.
+    `near`, `beyond` and `weight`: window means of subject x alpha, background x (1 - alpha), and alpha."""
+    near = near / (weight + np.float32(1e-5))
+    beyond = beyond / (1 - weight + np.float32(1e-5))
     rest = image - alpha * near - (1 - alpha) * beyond
-    return np.asarray(near + alpha * rest, dtype=np.float32), np.asarray(beyond, dtype=np.float32)
+    return near + alpha * rest, beyond
 
 
-def _fitted(pixels: UInt8Array, mask: BoolArray, far: Float32Array, band: float) -> tuple[Float32Array, Float32Array]:
-    """Alpha by colour hxw, not clipped, and how far it can be trusted, 0 to 1."""
+def _fitted(pixels: UInt8Array, mask: BoolArray, far: Float32Array, band: float) -> list[Float32Array]:
+    """Slope by colour (three planes), offset, and the share of the variance that they explain, of windows at the lower
+    resolution at which they are fitted."""
     height, width = mask.shape
     factor = max(1.0, 2 * band / WORKING_RADIUS)
     size = max(1, round(width / factor)), max(1, round(height / factor))
@@ -114,10 +163,24 @@ def _fitted(pixels: UInt8Array, mask: BoolArray, far: Float32Array, band: float)
     weight = np.clip(small[2], 0, 1).astype(np.float32) ** 2 + 1e-3
     side = 2 * round(2 * band / factor) + 1
     slope, offset, explained = _regression(guide, known, weight, side)
-    fits = _mean(np.dstack([slope, offset, explained]), side)
-    planes = np.asarray(cv2.resize(fits, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    alpha = np.einsum("hwc,hwc->hw", planes[..., :3], pixels.astype(np.float32) / 255) + planes[..., 3]
-    return alpha, _smoothstep(planes[..., 4], *TRUST)
+    return [
+        _mean(np.ascontiguousarray(plane, dtype=np.float32), side)
+        for plane in (*np.moveaxis(slope, 2, 0), offset, explained)
+    ]
+
+
+def _enlarged(planes: list[Float32Array], size: tuple[int, int], place: Place) -> list[Float32Array]:
+    """What lies at `place` of these planes resized to `size` (H, W), bilinear, edges repeated."""
+    down, across = (_weights(low, high, span) for low, high, span in zip(planes[0].shape, size, place, strict=True))
+    return [np.asarray(down[1] @ plane[down[0], across[0]] @ across[1].T, dtype=np.float32) for plane in planes]
+
+
+def _weights(low: int, high: int, span: slice) -> tuple[slice, Float32Array]:
+    """Of `low` values resized to `high`: those that the pixels in `span` lie between, and their shares in each."""
+    at = np.clip((np.arange(span.start, span.stop) + 0.5) * (low / high) - 0.5, 0, low - 1)
+    first, last = int(at[0]), min(low - 1, int(at[-1]) + 1)
+    away = np.abs(at[:, None] - np.arange(first, last + 1))
+    return slice(first, last + 1), np.maximum(0, 1 - away).astype(np.float32)
 
 
 def _regression(
@@ -129,10 +192,11 @@ def _regression(
     mean = _mean(guide * weight[..., None], side) / total[..., None]
     level = _mean(known * weight, side) / total
     cross = _mean(guide * (known * weight)[..., None], side) / total[..., None] - mean * level[..., None]
-    pairs = guide[..., :, None] * guide[..., None, :] * weight[..., None, None]
-    flat = _mean(pairs.reshape(*known.shape, 9)[..., [0, 1, 2, 4, 5, 8]], side) / total[..., None]
-    spread = flat[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*known.shape, 3, 3)
-    spread = spread - mean[..., :, None] * mean[..., None, :] + EPSILON * np.eye(3, dtype=np.float32)
+    spread = np.empty((*known.shape, 3, 3), dtype=np.float32)
+    for one, other in combinations_with_replacement(range(3), 2):
+        product = _mean(guide[..., one] * guide[..., other] * weight, side) / total
+        spread[..., one, other] = spread[..., other, one] = product - mean[..., one] * mean[..., other]
+    spread += EPSILON * np.eye(3, dtype=np.float32)
     slope = np.linalg.solve(spread, cross[..., None])[..., 0].astype(np.float32)
     offset = level - np.einsum("hwc,hwc->hw", slope, mean)
     variance = _mean(known * known * weight, side) / total - level * level
@@ -140,13 +204,9 @@ def _regression(
     return slope, offset.astype(np.float32), np.clip(explained, 0, 1).astype(np.float32)
 
 
-def _mean(values: Float32Array, side: int) -> Float32Array:
-    """The mean over a square window; OpenCV filters four channels at a time."""
-    channels = 1 if values.ndim == 2 else values.shape[2]
-    if channels <= 4:
-        return np.asarray(cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT), dtype=np.float32)
-    parts = [_mean(np.ascontiguousarray(values[..., start : start + 4]), side) for start in range(0, channels, 4)]
-    return np.dstack(parts)
+def _mean(values: Float32Array, side: int, out: Float32Array | None = None) -> Float32Array:
+    """The mean over a square window, in `out` where given."""
+    return np.asarray(cv2.blur(values, (side, side), dst=out, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
 
 
 def _smoothstep(values: Float32Array, low: float, high: float) -> Float32Array:
