@@ -23,7 +23,7 @@ from rich.table import Column, Table
 from deploy.cluster import ROOT, free_port
 from load_tests.budgets import lines
 from load_tests.footprint import launched, shares, wait_ready
-from load_tests.trends import Asked, Sample, Tolerance, growth, judge
+from load_tests.trends import Asked, Sample, Tolerance, growth, judge, unjudged
 from load_tests.watched import watched
 
 EVERY_S = 5.0
@@ -121,7 +121,7 @@ def run(given: argparse.Namespace) -> int:
         console.print(f"{wrong.at_s:.1f} s: {wrong.kind}: {wrong.wrong}")
     verdicts = judge(samples, requests, Tolerance(megabytes_a_minute=given.growth))
     console.print(f"{len(requests)} requests in {given.minutes:g} minutes, judged after {warm_s:.0f} s")
-    for line in lines(verdicts):
+    for line in (*lines(verdicts), *unjudged(requests)):
         console.print(line)
     return 0 if all(each.kept for each in verdicts) else 1
 

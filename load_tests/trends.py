@@ -73,21 +73,37 @@ def growth(samples: Sequence[Sample]) -> dict[str, float]:
     return {name: slope(at_s, [each.memory[name] / 1e6 for each in samples]) for name in lasting}
 
 
-def drift(requests: Sequence[Asked]) -> dict[str, tuple[float, float]]:
-    """p99 in ms of each kind in the first third of the time and in the last; kinds with few requests are left out."""
-    if not requests:
-        return {}
-    begun, ended = requests[0].at_s, requests[-1].at_s
-    thirds: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+def thirds(requests: Sequence[Asked]) -> dict[str, tuple[list[float], list[float]]]:
+    """Milliseconds of each kind's requests in the first third of the time and in the last."""
+    found: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    begun, ended = (requests[0].at_s, requests[-1].at_s) if requests else (0.0, 0.0)
     for each in requests:
         part = (each.at_s - begun) / max(ended - begun, 1e-9)
-        if part <= 1 / 3 or part >= 2 / 3:
-            thirds[each.kind][part >= 2 / 3].append(each.ms)
+        first, last = found[each.kind]
+        if part <= 1 / 3:
+            first.append(each.ms)
+        elif part >= 2 / 3:
+            last.append(each.ms)
+    return found
+
+
+def drift(requests: Sequence[Asked]) -> dict[str, tuple[float, float]]:
+    """p99 in ms of each kind in the first third of the time and in the last; kinds with few requests are left out."""
     return {
         kind: (float(np.percentile(first, 99)), float(np.percentile(last, 99)))
-        for kind, (first, last) in thirds.items()
+        for kind, (first, last) in thirds(requests).items()
         if min(len(first), len(last)) >= ENOUGH
     }
+
+
+def unjudged(requests: Sequence[Asked]) -> list[str]:
+    """A line for each kind that `drift` leaves out: how many requests it had, and how many are needed."""
+    return [
+        f"p99 of {kind} is not judged: {len(first)} requests in the first third, {len(last)} in the last, "
+        f"{ENOUGH} needed in each"
+        for kind, (first, last) in sorted(thirds(requests).items())
+        if min(len(first), len(last)) < ENOUGH
+    ]
 
 
 def judge(samples: Sequence[Sample], requests: Sequence[Asked], allowed: Tolerance) -> list[Budget]:

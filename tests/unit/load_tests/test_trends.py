@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from load_tests.trends import Asked, Sample, Tolerance, drift, growth, judge, slope
+from load_tests.trends import Asked, Sample, Tolerance, drift, growth, judge, slope, unjudged
 
 
 def samples(megabytes: Callable[[float], float], descriptors: int = 0, threads: int = 0) -> list[Sample]:
@@ -58,6 +58,16 @@ def test_growth_is_told_by_process_and_rare_kinds_have_no_p99() -> None:
     found = growth(samples(lambda minutes: 1000 + 3 * minutes))
     assert found == {"replica": pytest.approx(3, abs=0.01), "gateway": 0}
     assert set(drift(requests())) == {"often"}
+
+
+def test_kinds_without_a_p99_are_named_with_what_they_had_and_what_they_need() -> None:
+    once = Asked(300, "once", 5, "")
+    asked = sorted([*requests(), once], key=lambda each: each.at_s)
+    assert unjudged(asked) == [
+        "p99 of once is not judged: 0 requests in the first third, 0 in the last, 100 needed in each",
+        "p99 of rare is not judged: 4 requests in the first third, 3 in the last, 100 needed in each",
+    ]
+    assert unjudged([]) == []
 
 
 def test_nothing_seen_is_nothing_kept() -> None:
