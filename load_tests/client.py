@@ -20,6 +20,8 @@ import uvloop
 
 TIMEOUT_S = 120.0
 """Longest that one answer may take; later is an error and a new connection."""
+REST_S = 0.05
+"""A caller's pause after an error, so that one without a server does not spin."""
 LEAST = 2
 """Each caller asks at least so often, however short the window is: a slow server must fill its queue."""
 
@@ -47,7 +49,7 @@ class Window:
 
     callers: int
     seconds: float
-    """From the first request sent to the last answer."""
+    """From the beginning to the last answer or error: the time after a server died counts too."""
     latencies_ms: tuple[float, ...]
     errors: Mapping[str, int] = field(default_factory=dict)
     client_cpu_s: float = 0.0
@@ -175,10 +177,11 @@ class _Run:
                     connection = await connected(self._target)
                 answer = await connection.ask(request)
             except (OSError, TimeoutError, httptools.HttpParserError) as error:
+                self._last = time.perf_counter()
                 self._errors[type(error).__name__] += 1
                 if connection:
                     connection.close()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(REST_S)
                 continue
             self._last = time.perf_counter()
             if answer.status == 200:
