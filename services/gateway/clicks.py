@@ -95,7 +95,7 @@ class ClickSession:
         """Note what a message asks for; what is out of date now is told so."""
         data, text = message.get("bytes"), message.get("text")
         settings = self._here.settings
-        size = len(data) if data is not None else len(text or "")
+        size = len(data) if data is not None else len((text or "").encode("utf-8"))
         limit = settings.max_fields_bytes if data is None else settings.max_body_bytes
         if size > limit:
             raise BodyTooLarge.of("message", f"{size} bytes", limit, f"a message of more than {limit} bytes")

@@ -234,6 +234,19 @@ def test_limits_on_size_number_and_silence() -> None:
         assert eventually(lambda: served.sink.values("segserve_streams_open")[-1] == 0)
 
 
+def test_the_limit_of_a_text_is_of_its_bytes_not_its_characters() -> None:
+    with serving(max_fields_bytes=1024) as served, served.connect() as socket:
+        socket.send(json.dumps({"id": "é" * 480}, ensure_ascii=False))
+        assert read(socket)["error"]["code"] == "invalid_option"  # it was read: no image came before it
+        long = json.dumps({"id": "é" * 600}, ensure_ascii=False)
+        assert len(long) < 1024 < len(long.encode())
+        socket.send(long)
+        told = read(socket)["error"]
+        assert (told["code"], told["message"]) == ("body_too_large", "message: a message of more than 1024 bytes")
+        assert told["details"][0]["value"] == f"{len(long.encode())} bytes"
+        assert closed(socket) == 1009
+
+
 def test_a_click_whose_caller_left_is_ended() -> None:
     ended, begun = threading.Event(), threading.Event()
 
