@@ -69,6 +69,23 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where the CPU's random numbers are, and on a GPU those of `device`: uint8 tensors in main memory."""
+    state = {"random": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["random_cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on from a checkpoint's `random_state`; one without a GPU's (another device, an older one) leaves that."""
+    random: Tensor = state["random"]
+    torch.set_rng_state(random.cpu())
+    if device.type == "cuda" and "random_cuda" in state:
+        on_gpu: Tensor = state["random_cuda"]
+        torch.cuda.set_rng_state(on_gpu.cpu(), device)
+
+
 class TimedLoop(ABC, Generic[Net]):
     """Trains `net` within a budget; subclasses say what a step is and what is measured."""
 
@@ -105,8 +122,7 @@ class TimedLoop(ABC, Generic[Net]):
         self.average.steps = self.steps = state["steps"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.seconds, self.curve = state["seconds"], state["curve"]
-        random: Tensor = state["random"]
-        torch.set_rng_state(random.cpu())
+        set_random_state(state, self.device)
 
     def save(self) -> None:
         """Write the checkpoint and the curve."""
@@ -117,7 +133,7 @@ class TimedLoop(ABC, Generic[Net]):
             "steps": self.steps,
             "seconds": self.seconds,
             "curve": self.curve,
-            "random": torch.get_rng_state(),
+            **random_state(self.device),
         }
         save_atomically(state, self.path)
         (self.out / f"{self.name}_curve.json").write_text(json.dumps(self.curve, indent=1))
@@ -143,9 +159,16 @@ class TimedLoop(ABC, Generic[Net]):
         self.steps += 1
         return parts
 
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent and the end is in the curve."""
+        return self.spent >= 1 and bool(self.curve) and self.curve[-1]["steps"] == self.steps
+
     def run(self) -> None:
-        """Train until the budget is spent, saving and measuring on the way and at the end."""
+        """Train until the budget is spent, saving and measuring on the way and at the end; a finished run stays."""
         try:
+            if self.finished:
+                return
             self._train()
         finally:
             self.close()

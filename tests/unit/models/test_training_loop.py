@@ -23,7 +23,15 @@ from shared.models.training.augment import Recipe
 from shared.models.training.data import read_split
 from shared.models.training.dense import DENSE_BUDGET, DenseLoop, DenseRecipe
 from shared.models.training.ema import Average
-from shared.models.training.loop import Budget, TimedLoop, learning_rate, load_checkpoint, save_atomically
+from shared.models.training.loop import (
+    Budget,
+    TimedLoop,
+    learning_rate,
+    load_checkpoint,
+    random_state,
+    save_atomically,
+    set_random_state,
+)
 from shared.models.training.prompt import PROMPT_BUDGET, PromptLoop, PromptRecipe
 from shared.models.training.prompts import Interaction, cores, jitter_box, largest_piece
 from shared.models.training.report import report
@@ -83,6 +91,62 @@ def test_a_budget_of_steps_is_kept_to_the_step_and_resumes(tmp_path: Path) -> No
     assert second.spent == 0.75
     second.run()
     assert second.steps == 40
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(tmp_path: Path) -> None:
+    budget = Budget(minutes=1e-9, rate=0.05, steps=5, average=0.9)
+    Quadratic(nn.Linear(1, 1), tmp_path, budget).run()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == {"quadratic.pt", "quadratic_curve.json"}
+    again = Quadratic(nn.Linear(1, 1), tmp_path, budget, resume=True)
+    again.run()
+    assert len(again.curve) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_whose_end_was_not_measured_is_still_measured(tmp_path: Path) -> None:
+    budget = Budget(minutes=1e-9, rate=0.05, steps=5, average=0.9)
+    killed = Quadratic(nn.Linear(1, 1), tmp_path, budget)
+    while killed.spent < 1:
+        killed.step(killed.spent)
+    killed.save()
+    again = Quadratic(nn.Linear(1, 1), tmp_path, budget, resume=True)
+    again.run()
+    assert [row["steps"] for row in again.curve] == [5]
+
+
+def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    loop = Quadratic(nn.Linear(1, 1), tmp_path, Budget(minutes=1e-9, rate=0.05, steps=5))
+    loop.save()
+    expected = torch.rand(3)
+    Quadratic(nn.Linear(1, 1), tmp_path, loop.budget, resume=True)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_gpus_random_state_goes_into_its_checkpoint_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, states = torch.device("cuda", 1), {torch.device("cuda", 1): torch.arange(16, dtype=torch.uint8)}
+
+    def put(state: torch.Tensor, device: torch.device) -> None:
+        states[device] = state
+
+    monkeypatch.setattr(torch.cuda, "get_rng_state", states.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", put)
+    kept = random_state(gpu)
+    states[gpu] = torch.zeros(16, dtype=torch.uint8)
+    set_random_state({"random": kept["random"]}, gpu)  # a checkpoint of an earlier version
+    assert not states[gpu].any()
+    set_random_state(kept, gpu)
+    assert torch.equal(states[gpu], torch.arange(16, dtype=torch.uint8))
+    assert random_state(torch.device("cpu")).keys() == {"random"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_a_run_resumed_on_a_gpu_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    loop = Quadratic(nn.Linear(1, 1).cuda(), tmp_path, Budget(minutes=1e-9, rate=0.05, steps=5))
+    loop.save()
+    expected = torch.rand(3, device="cuda")
+    Quadratic(nn.Linear(1, 1).cuda(), tmp_path, loop.budget, resume=True)
+    assert torch.equal(torch.rand(3, device="cuda"), expected)
 
 
 def test_the_average_follows_slowly() -> None:
