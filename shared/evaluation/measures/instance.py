@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from shared.evaluation.average_precision import MAX_DETECTIONS, FoundMask, TrueMask, average_precision
 from shared.evaluation.dataset import Dataset, EvaluationError, Sample, TrueObject, Truth
 from shared.evaluation.gallery import photo
-from shared.evaluation.measures.measure import Figures, Judged, Pictures, check_size
+from shared.evaluation.measures.measure import Asking, Figures, Judged, Pictures, check_size
 from shared.evaluation.served import Served
 from shared.imaging.compose import overlay_regions
 from shared.imaging.rle import encode
@@ -36,17 +36,14 @@ class FoundObject:
 ImageObjects = tuple[tuple[TrueMask, ...], tuple[FoundMask, ...]]
 
 
-class InstanceMeasure:
+class InstanceMeasure(Asking):
     """Implements `measure.Measure`."""
 
     task: Task = "instance"
     score_name = "F1 at IoU 0.5"
 
     def __init__(self, served: Served, dataset: Dataset, model: str | None) -> None:
-        self._served = served
-        self._space = dataset.space
-        self._model = model
-        self._prefix = "CC-" if dataset.by_components else ""
+        super().__init__(served, dataset, model)
         self._images: list[ImageObjects] = []
 
     def judge(self, sample: Sample) -> Judged[ImageObjects]:
@@ -54,10 +51,8 @@ class InstanceMeasure:
         truth = sample.truth()
         if truth.objects is None:
             raise EvaluationError("the data set has no objects for it")
-        with self._served.client() as client:
-            begun = time.perf_counter()
-            answer = client.instance(sample.image, model=self._model, score_threshold=0.0, max_instances=MAX_DETECTIONS)
-            seconds = time.perf_counter() - begun
+        options: dict[str, Any] = {"model": self._model, "score_threshold": 0.0, "max_instances": MAX_DETECTIONS}
+        answer, seconds = self._asked(lambda client: client.instance(sample.image, **options))
         check_size((answer.height, answer.width), truth.size)
         table = self._served.table(answer.label_space)
         found = [

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from shared.evaluation.dataset import EvaluationError, Sample
+from shared.client import Client
+from shared.evaluation.confusion import Float64Array
+from shared.evaluation.dataset import Dataset, EvaluationError, Sample
+from shared.evaluation.served import Served
+from shared.labels import LabelSpace
 from shared.types import Task, UInt8Array
 
 Record = TypeVar("Record")
+Answer = TypeVar("Answer")
 Pictures = tuple[UInt8Array, UInt8Array]
 """The truth and the answer drawn over the photo, HxWx3 RGB."""
 
@@ -59,6 +66,30 @@ class Measure(Protocol[Record]):
     def figures(self) -> Figures:
         """Figures of all that was added."""
         ...
+
+
+class Asking:
+    """What every measure knows: whom it asks, for which model, and the labels of the data set."""
+
+    def __init__(self, served: Served, dataset: Dataset, model: str | None) -> None:
+        self._served = served
+        self._space = dataset.space
+        self._model = model
+        self._prefix = "CC-" if dataset.by_components else ""
+        """Before the names of figures whose objects are connected components."""
+
+    def _asked(self, ask: Callable[[Client], Answer]) -> tuple[Answer, float]:
+        """What the server says, and the seconds that it took. Raises `shared.errors`."""
+        with self._served.client() as client:
+            begun = time.perf_counter()
+            answer = ask(client)
+            return answer, time.perf_counter() - begun
+
+
+def by_class(space: LabelSpace, *columns: Float64Array) -> dict[str, tuple[float, ...]]:
+    """A row for each label of the space, by name, without those that are nan in the first column."""
+    rows = zip(space.labels, *columns, strict=True)
+    return {label.name: tuple(map(float, row)) for label, *row in rows if not math.isnan(row[0])}
 
 
 def check_size(answered: tuple[int, int], true: tuple[int, int]) -> None:

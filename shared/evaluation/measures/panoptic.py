@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -12,7 +11,7 @@ from shared.client import Panoptic
 from shared.evaluation.confusion import mean
 from shared.evaluation.dataset import Dataset, EvaluationError, Sample
 from shared.evaluation.gallery import photo
-from shared.evaluation.measures.measure import Figures, Judged, Pictures, check_size
+from shared.evaluation.measures.measure import Asking, Figures, Judged, Pictures, by_class, check_size
 from shared.evaluation.panoptic_quality import Matches, Quality, match
 from shared.evaluation.served import Served
 from shared.imaging.compose import overlay_regions
@@ -22,17 +21,14 @@ from shared.types import Int32Array, Region, Task
 COLUMNS = ("PQ", "SQ", "RQ")
 
 
-class PanopticMeasure:
+class PanopticMeasure(Asking):
     """Implements `measure.Measure`."""
 
     task: Task = "panoptic"
     score_name = "PQ"
 
     def __init__(self, served: Served, dataset: Dataset, model: str | None) -> None:
-        self._served = served
-        self._space = dataset.space
-        self._model = model
-        self._prefix = "CC-" if dataset.by_components else ""
+        super().__init__(served, dataset, model)
         self._counts = Matches.none(len(self._space.labels))
 
     def judge(self, sample: Sample) -> Judged[Matches]:
@@ -40,10 +36,7 @@ class PanopticMeasure:
         truth = sample.truth()
         if truth.ids is None:
             raise EvaluationError("the data set has no segments for it")
-        with self._served.client() as client:
-            begun = time.perf_counter()
-            answer = client.panoptic(sample.image, model=self._model)
-            seconds = time.perf_counter() - begun
+        answer, seconds = self._asked(lambda client: client.panoptic(sample.image, model=self._model))
         check_size((answer.height, answer.width), truth.size)
         ids, labels = self._translated(answer)
         counts = match(truth.ids, truth.segments, ids, labels, len(self._space.labels))
@@ -66,12 +59,7 @@ class PanopticMeasure:
             "PQ things": mean(quality.pq[things]),
             "PQ stuff": mean(quality.pq[~things]),
         }
-        rows = zip(quality.pq, quality.sq, quality.rq, strict=True)
-        classes = {
-            label.name: tuple(float(value) for value in row)
-            for label, row in zip(self._space.labels, rows, strict=True)
-            if not np.isnan(row[0])
-        }
+        classes = by_class(self._space, quality.pq, quality.sq, quality.rq)
         return Figures({self._prefix + name: value for name, value in headline.items()}, COLUMNS, classes)
 
     def _translated(self, answer: Panoptic) -> tuple[Int32Array, dict[int, int]]:

@@ -15,7 +15,7 @@ from shared.evaluation.clicks import SimulatedUser
 from shared.evaluation.components import objects_of
 from shared.evaluation.dataset import Dataset, EvaluationError, Sample, TrueObject, Truth
 from shared.evaluation.gallery import photo
-from shared.evaluation.measures.measure import Figures, Judged, Pictures, check_size
+from shared.evaluation.measures.measure import Asking, Figures, Judged, Pictures, check_size
 from shared.evaluation.served import Served
 from shared.imaging.compose import overlay_regions
 from shared.labels import LabelSpace
@@ -42,16 +42,14 @@ class Clicked:
     best_first: float
 
 
-class PromptableMeasure:
+class PromptableMeasure(Asking):
     """Implements `measure.Measure`."""
 
     task: Task = "promptable"
     score_name = "IoU after one click"
 
     def __init__(self, served: Served, dataset: Dataset, model: str | None) -> None:
-        self._served = served
-        self._space = dataset.space
-        self._model = model
+        super().__init__(served, dataset, model)
         self._by_components = dataset.by_components
         self._clicked: list[Clicked] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from shared.evaluation.confusion import ConfusionFigures, Int64Array, confusion, mean
 from shared.evaluation.dataset import Dataset, EvaluationError, Sample
 from shared.evaluation.gallery import photo
-from shared.evaluation.measures.measure import Figures, Judged, Pictures, check_size
+from shared.evaluation.measures.measure import Asking, Figures, Judged, Pictures, by_class, check_size
 from shared.evaluation.served import Served
 from shared.imaging.compose import overlay_labels
 from shared.labels import LabelSpace, apply_table
@@ -19,16 +18,14 @@ from shared.types import LabelArray, Task
 COLUMNS = ("IoU", "Dice", "precision", "recall")
 
 
-class SemanticMeasure:
+class SemanticMeasure(Asking):
     """Implements `measure.Measure`."""
 
     task: Task = "semantic"
     score_name = "mIoU"
 
     def __init__(self, served: Served, dataset: Dataset, model: str | None, label_space: str, tta: bool) -> None:
-        self._served = served
-        self._space = dataset.space
-        self._model = model
+        super().__init__(served, dataset, model)
         self._label_space = label_space
         self._tta = tta or None
         classes = len(self._space.labels)
@@ -39,10 +36,7 @@ class SemanticMeasure:
         truth = sample.truth().labels
         if truth is None:
             raise EvaluationError("the data set has no label map for it")
-        with self._served.client() as client:
-            begun = time.perf_counter()
-            answer = client.semantic(sample.image, model=self._model, tta=self._tta)
-            seconds = time.perf_counter() - begun
+        answer, seconds = self._asked(lambda client: client.semantic(sample.image, model=self._model, tta=self._tta))
         check_size((answer.height, answer.width), (truth.shape[0], truth.shape[1]))
         labels = apply_table(answer.label_map(), self._served.table(answer.label_space), self._space)
         matrix = confusion(truth, labels, len(self._space.labels))
@@ -69,12 +63,7 @@ class SemanticMeasure:
             known = [label.id for label in self._space.labels if label.name not in lacking]
             headline["mIoU of the classes that the model has"] = mean(found.iou[known])
             notes = (f"Classes that the model does not have, counted with IoU 0: {', '.join(lacking)}.",)
-        rows = zip(found.iou, found.dice, found.precision, found.recall, strict=True)
-        classes = {
-            label.name: tuple(float(value) for value in row)
-            for label, row in zip(self._space.labels, rows, strict=True)
-            if not np.isnan(row[0])
-        }
+        classes = by_class(self._space, found.iou, found.dice, found.precision, found.recall)
         return Figures(headline, COLUMNS, classes, notes)
 
 

@@ -23,7 +23,7 @@ from shared.models.geometry import Placement, place
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pixel_graph
 from shared.models.postprocess.prompt_masks import FLOAT16_MAX
-from shared.types import DecoderInput, Embedding, EncoderInput
+from shared.types import DecoderInput, Embedding, EncoderInput, Role
 
 ENCODER = "encoder"
 OWNER = "owner"
@@ -129,6 +129,16 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in BESIDE_THE_POINT
     }
+
+
+def fitted(card: Card, embedder: Embedder, digests: Mapping[str, str], roles: Sequence[Role]) -> str:
+    """`encoder_digest`, taken before the encoder is let go of where `roles` need none. Raises `ValueError` for
+    preprocessing that does not fit the network."""
+    require_geometry(card, embedder)
+    digest = encoder_digest(embedder, digests)
+    if "encoder" not in roles:
+        embedder.without_encoder()
+    return digest
 
 
 def require_geometry(card: Card, embedder: Embedder) -> None:

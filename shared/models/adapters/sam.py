@@ -14,7 +14,7 @@ from shared.catalog.card import Card, Preprocess
 from shared.catalog.loading import LoadOptions
 from shared.errors import InvalidOption
 from shared.models.adapters.decoding import by_kind
-from shared.models.adapters.embedding import ENCODER, EngineOf, ImageEncoder, encoder_digest, require_geometry
+from shared.models.adapters.embedding import ENCODER, EngineOf, ImageEncoder, fitted
 from shared.models.adapters.sam_families import family_of
 from shared.models.adapters.sam_network import SamFamily, decoder_graph
 from shared.models.adapters.sam_prompts import Makeup, makeup_of, prompt_arrays, warming
@@ -42,10 +42,7 @@ def load_from(card: Card, options: LoadOptions, library: Library) -> LoadedModel
     name, _ = choose(card, options)
     weighted = load_network(card, library, options.weights_dir)
     family = family_of(card, weighted.module)
-    require_geometry(card, family)
-    encoder = encoder_digest(family, weighted.digests)
-    if "encoder" not in options.roles:
-        family.without_encoder()
+    encoder = fitted(card, family, weighted.digests, options.roles)
     if name == "openvino":
         family.for_openvino()
 

@@ -17,7 +17,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.errors import InvalidOption
 from shared.models.adapters.decoding import by_kind
-from shared.models.adapters.embedding import EngineOf, ImageEncoder, encoder_digest, require_geometry
+from shared.models.adapters.embedding import EngineOf, ImageEncoder, fitted
 from shared.models.adapters.phrases import Phrases
 from shared.models.adapters.text_families import family_of
 from shared.models.adapters.text_network import BOXES, LOGITS, SCORES, TextFamily, decoder_graph, phrase_graph
@@ -42,10 +42,7 @@ def load(card: Card, options: LoadOptions) -> LoadedModels:
     fit the network."""
     weighted = load_network(card, TRANSFORMERS, options.weights_dir)
     family = family_of(card, weighted.module)
-    require_geometry(card, family)
-    encoder = encoder_digest(family, weighted.digests)
-    if "encoder" not in options.roles:
-        family.without_encoder()
+    encoder = fitted(card, family, weighted.digests, options.roles)
 
     def engine_of(graph: Graph, part: str) -> Engine:
         return engine_for(graph, card, options, weighted.sha256, part)

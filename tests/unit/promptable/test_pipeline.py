@@ -188,12 +188,6 @@ async def test_three_candidates_for_a_single_click(
     assert len(body["results"][0]["masks"]) == candidates
 
 
-def test_points_on_the_border_are_inside() -> None:
-    from services.promptable.prompts import check_prompts
-
-    check_prompts([click(0, 0), click(60, 30), Prompt(box=(0, 0, 60, 30))], (30, 60), takes_text=False)
-
-
 @pytest.mark.parametrize(
     ("prompt", "field"),
     [
