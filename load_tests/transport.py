@@ -2,6 +2,7 @@
 
 `python -m load_tests.transport`: the layouts stay up side by side, paused but for the one whose turn it is, and take
 turns for several rounds, so that a noisy machine is noisy for all. 100 KB in, 5 KB out, by default at 8 callers.
+Everything that is started ends with us, however we end: the work is done in a child.
 """
 
 from __future__ import annotations
@@ -10,47 +11,32 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from deploy import layouts
 from deploy.cluster import free_port
 from load_tests.client import Target, Window, load, post
 from load_tests.pictures import padded_jpeg
 from load_tests.processes import Command, Server, cpu_between
+from load_tests.watched import watched
 
 CARDS = Path(__file__).parent / "cards"
 SENT_BYTES = 100_000
 READY_WITHIN_S = 240.0
 GOALS_MS = {"haproxy": 2.5, "fused": 0.8}
-SMALL = {"num_cpus": 0.1}
 
 
-def applications(fused: bool) -> list[dict[str, Any]]:
+def serving(fused: bool) -> layouts.Serving:
     """The null model behind a gateway of its own, or with it in one replica."""
-    model = {"name": "null", "args": {"model": "null", "engine": "torch", "tasks": ["semantic"], "threads": 1}}
-    if fused:
-        deployment = {"name": "Fused", "ray_actor_options": SMALL, "user_config": {"max_batch": 8}}
-        return [
-            {**model, "route_prefix": "/", "import_path": "services.gateway.fused:build", "deployments": [deployment]}
-        ]
-    gateway = {
-        "name": "gateway",
-        "route_prefix": "/",
-        "import_path": "services.gateway.deployment:build",
-        "deployments": [{"name": "Gateway", "ray_actor_options": SMALL}],
-    }
-    deployment = {"name": "Semantic", "ray_actor_options": SMALL, "user_config": {"max_batch": 8}}
-    service = {"route_prefix": None, "import_path": "services.semantic.deployment:build", "deployments": [deployment]}
-    return [gateway, {**model, **service}]
+    return layouts.Serving("null", "semantic", layouts.Layout(1, 1, fused), "torch", max_batch=8)
 
 
 @dataclass
@@ -68,7 +54,7 @@ class Layout:
         """`serve`, `haproxy` (two hops each) or `fused` (one hop behind HAProxy); answers when it returns."""
         home.mkdir()
         config, port = home / "serve.yaml", free_port()
-        config.write_text(yaml.safe_dump({"proxy_location": "HeadOnly", "applications": applications(name == "fused")}))
+        config.write_text(yaml.safe_dump(serving(name == "fused").configuration(), sort_keys=False), encoding="utf-8")
         environment: Mapping[str, str] = {
             "SEGSERVE_HOME": str(home),
             "SEGSERVE_CARD_DIRS": json.dumps([str(CARDS)]),
@@ -97,11 +83,11 @@ class Layout:
         self.costs_ms.append(1000 * spent / max(1, len(window.latencies_ms)))
 
 
-def shown(layouts: Sequence[Layout], callers: int) -> Table:
+def shown(up: Sequence[Layout], callers: int) -> Table:
     """Medians over the rounds."""
     title = f"{SENT_BYTES // 1000} KB in, 5 KB out, {callers} callers; CPU of all processes of the platform"
     table = Table("layout", "CPU ms a request", "goal", "of each round", "requests/s", "p50 ms", "p99 ms", title=title)
-    for layout in layouts:
+    for layout in up:
         rounds = " ".join(f"{cost:.2f}" for cost in layout.costs_ms)
         windows = layout.windows
         table.add_row(
@@ -116,35 +102,38 @@ def shown(layouts: Sequence[Layout], callers: int) -> Table:
     return table
 
 
-def main() -> int:
-    """Parse the command line, measure, print; 1 when a request failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layouts", nargs="+", default=["serve", "haproxy", "fused"])
-    parser.add_argument("--callers", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each window (%(default)s)")
-    parser.add_argument("--go", type=Path, help="measure only once this file exists")
-    given = parser.parse_args()
+def run(given: argparse.Namespace) -> int:
+    """Start, measure, print; 1 when a request failed."""
     console = Console()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sg-", ignore_cleanup_errors=True)))
-        layouts = []
+        up: list[Layout] = []
         for name in given.layouts:
-            layouts.append(Layout.start(name, folder / name))
-            stack.callback(layouts[-1].server.stop)
-            layouts[-1].server.pause()
+            up.append(Layout.start(name, given.scratch / name))
+            stack.callback(up[-1].server.stop)
+            up[-1].server.pause()
         console.print("all layouts are up and paused")
         while given.go and not given.go.exists():
             time.sleep(0.1)
         for _ in range(given.rounds):
-            for layout in layouts:
+            for layout in up:
                 layout.turn(given.callers, given.seconds)
-        console.print(shown(layouts, given.callers))
-        errors = {layout.name: dict(window.errors) for layout in layouts for window in layout.windows if window.errors}
+        console.print(shown(up, given.callers))
+        errors = {layout.name: dict(window.errors) for layout in up for window in layout.windows if window.errors}
     if errors:
         console.print(f"failed: {errors}")
     return 1 if errors else 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m load_tests.transport", description=__doc__)
+    found.add_argument("--layouts", nargs="+", default=["serve", "haproxy", "fused"])
+    found.add_argument("--callers", type=int, default=8)
+    found.add_argument("--rounds", type=int, default=3)
+    found.add_argument("--seconds", type=float, default=3.0, help="of each window (%(default)s)")
+    found.add_argument("--go", type=Path, help="measure only once this file exists")
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(watched("load_tests.transport", parser(), run))
