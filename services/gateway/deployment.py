@@ -22,6 +22,7 @@ from shared.serving.sink import RaySink
 from shared.settings import settings
 from shared.store.opening import open_stores
 from shared.telemetry import logs
+from shared.telemetry.build import tell_build
 
 OPTIONS: dict[str, Any] = {
     # A new gateway takes over from the old one without a gap.
@@ -49,6 +50,7 @@ class GatewayReplica:
         here = settings()
         logs.configure(here.log_level)
         self._settings, self._sink = here, RaySink()
+        tell_build(self._sink)
         self._directory = ServeDirectory(here.required_models)
         self._images = open_stores(here, self._sink).images
         self._following = asyncio.get_running_loop().create_task(self._directory.follow())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -76,7 +76,7 @@ def load_card(args: ServiceArgs, roles: Sequence[Role], settings: Settings, sink
     if args.tiny:
         card = card.shrunk()
     begun = time.monotonic()
-    options = settle(card, _load_options(args, roles, settings))
+    options = settle(card, _load_options(args, roles, settings, lambda: _count_fallback(sink, card.name)))
     loaded = load(card, options)
     for model in loaded.roles.values():
         model.warm()
@@ -143,7 +143,13 @@ def model_info(card: Card, loaded: LoadedModels, tasks: tuple[Task, ...], precis
     )
 
 
-def _load_options(args: ServiceArgs, roles: Sequence[Role], settings: Settings) -> LoadOptions:
+def _count_fallback(sink: Sink, model: str) -> None:
+    sink.count("segserve_model_fallback_total", model=model, reason="shape")
+
+
+def _load_options(
+    args: ServiceArgs, roles: Sequence[Role], settings: Settings, on_unforeseen_shape: Callable[[], None]
+) -> LoadOptions:
     return LoadOptions(
         roles=tuple(dict.fromkeys(roles)),
         engine=args.engine,
@@ -155,6 +161,7 @@ def _load_options(args: ServiceArgs, roles: Sequence[Role], settings: Settings) 
         cache_dir=settings.home / "compiled",
         max_batch=args.max_batch,
         in_flight=args.slots,
+        on_unforeseen_shape=on_unforeseen_shape,
     )
 
 

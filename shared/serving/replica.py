@@ -25,6 +25,7 @@ from shared.serving.sink import RaySink
 from shared.serving.straight import Introduced, Introduction
 from shared.settings import settings
 from shared.telemetry import logs
+from shared.telemetry.build import tell_build
 from shared.types import DenseTask
 
 Result = TypeVar("Result")
@@ -88,6 +89,7 @@ class ModelReplica:
         self.settings = settings()
         logs.configure(self.settings.log_level)
         self.sink = RaySink()
+        tell_build(self.sink)
         self.live: UserConfig | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from shared.models.adapters.sam_families import family_of
 from shared.models.adapters.sam_network import SamFamily, decoder_graph
 from shared.models.adapters.sam_prompts import Makeup, makeup_of, prompt_arrays, warming
 from shared.models.device import choose
-from shared.models.engines.choice import counted, engine_for
-from shared.models.engines.engine import Array, Engine, shapes_of
+from shared.models.engines.choice import engine_for
+from shared.models.engines.engine import Array, Engine, counted, shapes_of
 from shared.models.engines.foreseen import ForeseenEngine
 from shared.models.engines.graph import Graph
 from shared.models.fingerprint import encoder_fingerprint
@@ -52,7 +52,7 @@ def load_from(card: Card, options: LoadOptions, library: Library) -> LoadedModel
             return engine
         plain = replace(options, engine="torch", device="cpu", precision="f32")
         eager = engine_for(graph, card, plain, weighted.sha256, part)
-        return ForeseenEngine(engine, eager, counted(options))
+        return ForeseenEngine(engine, eager, counted(options.on_unforeseen_shape))
 
     roles: dict[Role, Model[Any, Any]] = {}
     if "encoder" in options.roles:

@@ -12,7 +12,7 @@ from shared.catalog.card import Card, FileWeights
 from shared.catalog.loading import LoadOptions
 from shared.models.adapters.street_engines import CHANNELS, DENSE_OUTPUTS, EMBEDDING, PROMPTS
 from shared.models.device import EngineError
-from shared.models.engines.engine import Engine, OnUnforeseen, ignore_unforeseen, parse_precision
+from shared.models.engines.engine import Engine, counted, parse_precision
 from shared.models.engines.halves import HalvedEngine
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, core, input_dtypes, reshaped
 from shared.models.files import digest, locate, quick_digest, verify
@@ -46,7 +46,7 @@ class ExportedEngines:
             cache_dir=options.cache_dir,
             in_flight=options.in_flight,
         )
-        self._on_unforeseen = counted(options)
+        self._on_unforeseen = counted(options.on_unforeseen_shape)
 
     def dense(self, outputs: Sequence[str] = DENSE_OUTPUTS) -> Engine:
         """See `StreetEngines`."""
@@ -84,9 +84,3 @@ def pruned(model: ov.Model, outputs: Sequence[str]) -> ov.Model:
     """The part of the graph that these outputs need. Raises `KeyError` for an output that it does not have."""
     results = {port.get_any_name(): port.get_node() for port in model.outputs}
     return ov.Model([results[name] for name in outputs], model.get_parameters(), model.get_friendly_name())
-
-
-def counted(options: LoadOptions) -> OnUnforeseen:
-    """The callback of `options`, in an engine's form."""
-    callback = options.on_unforeseen_shape
-    return ignore_unforeseen if callback is None else lambda _shapes: callback()

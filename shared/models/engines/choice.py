@@ -12,7 +12,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.models.device import EngineError, choose
 from shared.models.engines.batch_sizes import FilledEngine
-from shared.models.engines.engine import Engine, OnUnforeseen, Shapes, ignore_unforeseen, parse_precision
+from shared.models.engines.engine import Engine, counted, parse_precision
 from shared.models.engines.foreseen import ForeseenEngine
 from shared.models.engines.graph import Graph
 from shared.models.engines.torch_eager import TorchEngine, TorchOptions
@@ -32,9 +32,9 @@ def engine_for(graph: Graph, card: Card, options: LoadOptions, weights_sha256: s
     key = _key(card, weights_sha256, part)
     if name == "openvino":
         return _openvino(graph, key, options)
-    # The other engines take minutes to compile a shape: one that was not foreseen runs eagerly.
-    eager = _eager(graph, replace(options, precision="f32"), device)
-    engine = ForeseenEngine(_compiled(name, device, graph, key, options), eager, counted(options))
+    # The other engines take minutes to compile a shape: one that was not foreseen runs eagerly, and is counted once.
+    eager = _eager(graph, replace(options, precision="f32", on_unforeseen_shape=None), device)
+    engine = ForeseenEngine(_compiled(name, device, graph, key, options), eager, counted(options.on_unforeseen_shape))
     return engine if device == "cpu" else FilledEngine(engine, graph.shared)
 
 
@@ -55,7 +55,7 @@ def _eager(graph: Graph, options: LoadOptions, device: str) -> Engine:
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     from shared.models.engines.cuda_graphs import CudaGraphEngine
 
-    return CudaGraphEngine(engine, graph, torch.device(device), counted(options))
+    return CudaGraphEngine(engine, graph, torch.device(device), counted(options.on_unforeseen_shape))
 
 
 def _openvino(graph: Graph, key: str, options: LoadOptions) -> Engine:
@@ -65,7 +65,7 @@ def _openvino(graph: Graph, key: str, options: LoadOptions) -> Engine:
     compiled = OpenVinoOptions(
         parse_precision(options.precision), options.threads, cache_dir=options.cache_dir, in_flight=options.in_flight
     )
-    return from_torch(graph, key, compiled, counted(options))
+    return from_torch(graph, key, compiled, counted(options.on_unforeseen_shape))
 
 
 def _compiled(name: EngineName, device: str, graph: Graph, key: str, options: LoadOptions) -> Engine:
@@ -78,18 +78,6 @@ def _compiled(name: EngineName, device: str, graph: Graph, key: str, options: Lo
 
     limit = CPU_BATCH if device == "cpu" else options.max_batch
     return onnx_engine(graph, key, OnnxOptions(precision, options.threads, device, options.cache_dir, limit))
-
-
-def counted(options: LoadOptions) -> OnUnforeseen:
-    """The callback of `options`, in an engine's form."""
-    callback = options.on_unforeseen_shape
-    if callback is None:
-        return ignore_unforeseen
-
-    def count(_shapes: Shapes) -> None:
-        callback()
-
-    return count
 
 
 def _key(card: Card, weights_sha256: str, part: str) -> str:

@@ -80,6 +80,11 @@ def ignore_unforeseen(_shapes: Shapes) -> None:
     """The `OnUnforeseen` of an engine that nobody counts."""
 
 
+def counted(callback: Callable[[], None] | None) -> OnUnforeseen:
+    """`LoadOptions.on_unforeseen_shape` in an engine's form."""
+    return ignore_unforeseen if callback is None else lambda _shapes: callback()
+
+
 def shapes_of(inputs: Arrays) -> dict[str, tuple[int, ...]]:
     """The shapes of these arrays, by name."""
     return {name: tuple(array.shape) for name, array in inputs.items()}

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.models.engines import inductor, onnx_runtime
+from shared.catalog.catalog import find_card
+from shared.catalog.loading import LoadOptions
+from shared.models.engines import choice, inductor, onnx_runtime
 from shared.models.engines.batch_sizes import FilledEngine, batch_sizes, filled
-from shared.models.engines.engine import Array, Shapes
+from shared.models.engines.engine import Array, Arrays, OnUnforeseen, Shapes, counted
 from shared.models.engines.graph import Graph
 from shared.models.engines.inductor import InductorOptions, inductor_engine
 from shared.models.engines.kept import kept
@@ -115,3 +117,25 @@ def test_what_is_kept_is_written_once_whole_and_with_what_lies_beside(tmp_path: 
         kept(tmp_path, "other", ".xml", fail)
     assert kept(tmp_path, "other", ".xml", write).read_text() == "graph"
     assert kept(None, "facts", ".xml", write).read_text() == "graph"
+
+
+def test_a_shape_that_runs_eagerly_is_counted_once(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the eager engine has recordings of its own, and counts what it has none of."""
+    passes: list[str] = []
+
+    class Recorded(TorchEngine):
+        def __init__(self, counting: OnUnforeseen) -> None:
+            super().__init__(graph, TorchOptions(CPU))
+            self._counting = counting
+
+        def run(self, inputs: Arrays) -> dict[str, Array]:
+            self._counting(shapes(inputs))
+            return super().run(inputs)
+
+    monkeypatch.setattr(choice, "choose", lambda *_: ("compile", "cpu"))
+    monkeypatch.setattr(choice, "_eager", lambda _, options, __: Recorded(counted(options.on_unforeseen_shape)))
+    monkeypatch.setattr(choice, "_compiled", lambda *_: TorchEngine(graph, TorchOptions(CPU)))
+    options = LoadOptions(("semantic",), on_unforeseen_shape=lambda: passes.append("one"))
+    engine = choice.engine_for(graph, find_card("street"), options, "0" * 64)
+    engine.run(arrays())
+    assert passes == ["one"]

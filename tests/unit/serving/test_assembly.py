@@ -7,7 +7,11 @@ import time
 import pytest
 
 from shared.calls import Caller, DenseCall
+from shared.catalog.card import Card
 from shared.catalog.catalog import CardError
+from shared.catalog.loading import LoadOptions, load
+from shared.protocols import LoadedModels
+from shared.serving import assembly
 from shared.serving.args import ServiceArgs
 from shared.serving.assembly import assemble_dense, load_card
 from shared.settings import Settings
@@ -23,14 +27,29 @@ def args(model: str = "bright", **more: object) -> ServiceArgs:
 
 async def test_the_services_of_a_card_answer_and_say_what_they_are() -> None:
     sink = RecordingSink()
-    assembly = assemble_dense(args(), SETTINGS, sink)
-    info = assembly.loaded.info
+    assembled = assemble_dense(args(), SETTINGS, sink)
+    info = assembled.loaded.info
     assert (info.name, info.tasks, info.default_for, info.engine) == ("bright", ("semantic",), ("semantic",), "numpy")
     call = DenseCall("semantic", grey(200), Caller("public", "r1", time.time() + 60))
-    answer = await assembly.services["semantic"].segment(call)
+    answer = await assembled.services["semantic"].segment(call)
     assert b'"request_id":"r1"' in answer.body
     assert sink.values("segserve_batch_size", model="bright", role="semantic") == [1]
     assert len(sink.values("segserve_model_load_seconds", model="bright", role="semantic")) == 1
+
+
+def test_passes_outside_the_compiled_shapes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[LoadOptions] = []
+
+    def noting(card: Card, options: LoadOptions) -> LoadedModels:
+        chosen.append(options)
+        return load(card, options)
+
+    monkeypatch.setattr(assembly, "load", noting)
+    sink = RecordingSink()
+    load_card(args(), ("semantic",), SETTINGS, sink)
+    assert chosen[0].on_unforeseen_shape is not None
+    chosen[0].on_unforeseen_shape()
+    assert sink.total("segserve_model_fallback_total", model="bright", reason="shape") == 1
 
 
 async def test_live_caps_reach_the_batchers() -> None:

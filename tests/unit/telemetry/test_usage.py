@@ -61,6 +61,12 @@ def test_every_use_is_as_declared() -> None:
     assert not wrong
 
 
+def test_every_declared_metric_is_told() -> None:
+    """One that nobody tells is a graph without a line and an alert that never fires."""
+    of_the_page = {"segserve_metrics_endpoint_up"}
+    assert METRICS.keys() - {name for _, name, _, _ in _calls()} == of_the_page
+
+
 def test_there_are_uses_to_look_at() -> None:
     assert {name for _, name, _, _ in _calls()} >= {
         "segserve_batch_size",
