@@ -1,29 +1,34 @@
 """A running platform in, its figures out: latency at one caller, throughput at eight, and a click on a cached image.
 
-`make measure`. Pictures are drawn, 480x360 PNG. Machines are noisy: differences under 15 % mean nothing.
+`make measure`. Pictures are drawn, 480x360 PNG. The callers are those of the benchmark (`load_tests.client`) and take
+their CPU, a third of a millisecond a request, from the same cores. Machines are noisy: differences under 15 % mean
+nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from load_tests.client import Target, Window, ask_once, load, posts
+from load_tests.contestants import form_field
 from load_tests.pictures import drawn
 from shared.settings import settings
 
 PNG = {"Content-Type": "image/png"}
-Ask = Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
+JSON = {"Content-Type": "application/json"}
+WARM_UP_S = 0.5
+FIRST_PROMPTS = 15
+"""New images that are asked for a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +41,13 @@ class Figures:
     per_second: float
 
 
-def dense(task: str, photos: Sequence[bytes]) -> Ask:
-    """One photo to a dense task."""
-
-    async def ask(client: httpx.AsyncClient, turn: int) -> httpx.Response:
-        return await client.post(f"/v1/{task}", content=photos[turn % len(photos)], headers=PNG)
-
-    return ask
-
-
-def click(ids: Sequence[str]) -> Ask:
-    """One click on a stored image."""
-
-    async def ask(client: httpx.AsyncClient, turn: int) -> httpx.Response:
-        prompt: dict[str, Any] = {"points": [[20 + 37 * turn % 440, 40 + 53 * turn % 300]], "labels": [1]}
-        return await client.post("/v1/promptable", json={"image_id": ids[turn % len(ids)], "prompts": [prompt]})
-
-    return ask
-
-
-async def timed(client: httpx.AsyncClient, ask: Ask, turn: int) -> float:
-    """Milliseconds of one request. Raises `HTTPStatusError` for any refusal."""
-    begun = time.perf_counter()
-    (await ask(client, turn)).raise_for_status()
-    return (time.perf_counter() - begun) * 1000
+def clicks(url: str, ids: Sequence[str]) -> Target:
+    """Clicks all over the stored images."""
+    bodies = []
+    for turn in range(64):
+        prompt = {"points": [[20 + 37 * turn % 440, 40 + 53 * turn % 300]], "labels": [1]}
+        bodies.append(json.dumps({"image_id": ids[turn % len(ids)], "prompts": [prompt]}).encode())
+    return posts(f"{url}/v1/promptable", bodies, JSON)
 
 
 def p50_p95(milliseconds: Sequence[float]) -> tuple[float, float]:
@@ -68,37 +56,46 @@ def p50_p95(milliseconds: Sequence[float]) -> tuple[float, float]:
     return float(median), float(late)
 
 
-async def figures(client: httpx.AsyncClient, name: str, ask: Ask, requests: int, callers: int) -> Figures:
+def good(name: str, window: Window) -> Window:
+    """The same. Raises `RuntimeError` when anything but 200 came back."""
+    if window.errors:
+        raise RuntimeError(f"{name}: " + ", ".join(f"{count} x {what}" for what, count in window.errors.items()))
+    return window
+
+
+def figures(name: str, target: Target, seconds: float, callers: int) -> Figures:
     """Measure one kind of request: one by one, then from several callers at once."""
-    for turn in range(3):
-        await timed(client, ask, turn)
-    alone = [await timed(client, ask, turn) for turn in range(requests)]
-    turns = iter(range(requests * 2))
-
-    async def caller() -> None:
-        for turn in turns:
-            await timed(client, ask, turn)
-
-    begun = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    rate = requests * 2 / (time.perf_counter() - begun)
-    return Figures(name, *p50_p95(alone), rate)
+    good(name, load(target, 1, WARM_UP_S))
+    alone = good(name, load(target, 1, seconds))
+    good(name, load(target, callers, WARM_UP_S))
+    together = good(name, load(target, callers, seconds))
+    return Figures(name, *p50_p95(alone.latencies_ms), together.per_second)
 
 
-async def measure(url: str, requests: int, callers: int) -> tuple[list[Figures], list[float]]:
-    """All figures, and the milliseconds of first prompts on new images."""
+def first_prompts(url: str) -> tuple[list[float], list[str]]:
+    """Milliseconds of one click each on images that are new to the platform, and the images' ids."""
+    prompt = form_field("/v1/promptable", {"prompts": json.dumps([{"points": [[240, 250]], "labels": [1]}])})
+    took, ids = [], []
+    for seed in range(500, 500 + FIRST_PROMPTS):
+        target = prompt(url, [drawn(seed)])
+        begun = time.perf_counter()
+        answer = ask_once(target)
+        took.append((time.perf_counter() - begun) * 1000)
+        if answer.status != 200:
+            raise RuntimeError(f"first prompt: {answer.status} {answer.body.decode(errors='replace')[:200]}")
+        ids.append(json.loads(answer.body)["image_id"])
+    return took, ids
+
+
+def measure(url: str, seconds: float, callers: int) -> tuple[list[Figures], list[float]]:
+    """All figures, and the milliseconds of first prompts. Raises `OSError` or `RuntimeError` when a request fails."""
     photos = [drawn(seed) for seed in range(8)]
-    async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
-        tasks = track(("semantic", "instance", "panoptic"), "dense tasks", transient=True)
-        found = [await figures(client, task, dense(task, photos), requests, callers) for task in tasks]
-        first, ids = [], []
-        for seed in range(500, 500 + max(8, requests // 4)):
-            files, data = {"image": drawn(seed)}, {"prompts": json.dumps([{"points": [[240, 250]], "labels": [1]}])}
-            begun = time.perf_counter()
-            answer = (await client.post("/v1/promptable", files=files, data=data)).raise_for_status()
-            first.append((time.perf_counter() - begun) * 1000)
-            ids.append(answer.json()["image_id"])
-        found.append(await figures(client, "click, cached", click(ids), requests, callers))
+    found = [
+        figures(task, posts(f"{url}/v1/{task}", photos, PNG), seconds, callers)
+        for task in track(("semantic", "instance", "panoptic"), "dense tasks", transient=True)
+    ]
+    first, ids = first_prompts(url)
+    found.append(figures("click, cached", clicks(url, ids), seconds, callers))
     return found, first
 
 
@@ -106,10 +103,13 @@ def main() -> None:
     """`python -m load_tests.measure [--url URL]`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default=settings().url)
-    parser.add_argument("--requests", type=int, default=60)
-    parser.add_argument("--callers", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each figure (%(default)s)")
+    parser.add_argument("--callers", type=int, default=8, help="how many come together (%(default)s)")
     chosen = parser.parse_args()
-    found, first = asyncio.run(measure(chosen.url, chosen.requests, chosen.callers))
+    try:
+        found, first = measure(chosen.url.rstrip("/"), chosen.seconds, chosen.callers)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"{chosen.url}: {error}")
     table = Table("request", "p50 ms", "p95 ms", f"requests/s at {chosen.callers} callers")
     for each in found:
         table.add_row(each.name, f"{each.p50_ms:.1f}", f"{each.p95_ms:.1f}", f"{each.per_second:.1f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from load_tests.client import posts
+from load_tests.measure import figures, main
 from shared.imaging.sample import street_scene
 from tests.data import encoded
 from tests.e2e.scrape import at_rest, total
@@ -61,6 +64,21 @@ def test_a_prompt_on_an_embedded_image_skips_the_encoder(
     assert runs == len(first)
     record_property("first_ms", statistics.median(first) * 1e3)
     record_property("cached_ms", statistics.median(again) * 1e3)
+
+
+def test_measure_tells_each_kind_of_request(
+    server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["measure", "--url", f"{server_url}/", "--seconds", "0.2", "--callers", "2"])
+    main()
+    told = capsys.readouterr().out
+    for kind in (*TASKS, "click, cached", "first prompt on an image"):
+        assert re.search(rf"{kind} +│ +\d+\.\d", told), told
+
+
+def test_measure_takes_no_refusal_for_a_fast_answer(server_url: str) -> None:
+    with pytest.raises(RuntimeError, match=r"semantic: \d+ x 400"):
+        figures("semantic", posts(f"{server_url}/v1/semantic", [b"no picture"], {}), 0.1, 2)
 
 
 def prompt(http: httpx.Client, how: dict[str, Any]) -> dict[str, Any]:
