@@ -61,13 +61,14 @@ def _segformer(card: Card) -> Labelled:
 
 def _street(card: Card) -> Labelled:
     """The bundled weights in the module that they were trained in."""
+    from shared.models.adapters.street_frame import dense_buckets
     from shared.models.networks.street import normalise
     from shared.models.networks.street_weights import load_street
 
     if not isinstance(card.weights, FileWeights):
         raise ValueError(f"card {card.name}: the bundled weights are a file")
     network = load_street(locate(card.name, card.weights.path, None)).dense
-    height, width = card.preprocess.buckets[0]
+    height, width = dense_buckets(card)[0]
 
     def labelled(picture: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(picture.resize((width, height))))

@@ -16,7 +16,7 @@ import numpy as np
 from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.models.adapters.street_engines import DENSE_OUTPUTS, open_engines
-from shared.models.adapters.street_frame import LOGIT_STRIDE, STRIDE, Bucket, cells, letterboxed, place
+from shared.models.adapters.street_frame import LOGIT_STRIDE, STRIDE, Bucket, cells, dense_buckets, letterboxed, place
 from shared.models.adapters.street_prompt import StreetDecoder, StreetEncoder
 from shared.models.engines.engine import Engine
 from shared.models.fingerprint import encoder_fingerprint
@@ -90,7 +90,7 @@ class StreetNetwork:
 
     def __init__(self, engine: Engine, card: Card) -> None:
         self.engine = engine
-        self.buckets: tuple[Bucket, ...] = card.preprocess.buckets
+        self.buckets = dense_buckets(card)
         self._padding = card.preprocess.mean
 
     def look(self, images: Sequence[UInt8Array]) -> list[Heads]:

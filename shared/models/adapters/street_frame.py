@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from shared.catalog.card import Card
 from shared.models.geometry import Placement, Size
 from shared.types import UInt8Array
 
@@ -18,6 +19,13 @@ STRIDE = 4
 LOGIT_STRIDE = 2
 """Pixels of the input per cell of the semantic logits."""
 Bucket = tuple[int, int]
+
+
+def dense_buckets(card: Card) -> tuple[Bucket, ...]:
+    """What the dense tasks see an image in: `extras.dense_buckets` of the card, else its `preprocess.buckets`, in which
+    an image is embedded for prompts."""
+    chosen: Sequence[Sequence[int]] = card.extras.get("dense_buckets", card.preprocess.buckets)
+    return tuple((int(height), int(width)) for height, width in chosen)
 
 
 def place(size: tuple[int, int], buckets: Sequence[Bucket]) -> Placement:

@@ -242,9 +242,12 @@ def test_both_stages_train_from_files_and_their_averages_are_measured(tmp_path: 
     before = net.state_dict()["heads.semantic.2.weight"].clone()
     temperature = calibrate(net.eval(), split)
     save_atomically({"net": net.state_dict()}, tmp_path / "dense_final.pt")
-    assert [row["what"] for row in tricks(tmp_path, split)][1:3] == [
+    assert [row["what"] for row in tricks(tmp_path, split, [(144, 192)])][1:] == [
         "moving average of the weights",
         "class offsets and temperature",
+        "without the detail head: labels at 1/4",
+        "shown in the buckets in which it is served",
+        "mirror image averaged (tta)",
     ]
     assert learning_curve(tmp_path) == [
         {"minutes": dense.curve[-1]["minutes"], "steps": 1, "miou": round(dense.curve[-1]["val"]["miou"], 4)}
@@ -272,7 +275,7 @@ def test_a_mirrored_network_sees_both_sides() -> None:
 
 def test_the_report_has_every_figure(tmp_path: Path) -> None:
     write_split(tmp_path, 1, (96, 128))
-    figures = report(build(), read_split(tmp_path, "train"))
+    figures = report(build(), read_split(tmp_path, "train"), [(144, 192)])
     assert 0 <= figures["calibration_error"] <= 1
     assert figures["semantic"]["miou"] <= 1
     for key in ("clicks_1000", "clicks_100"):
