@@ -132,8 +132,11 @@ class Client(Closing):
 
     def clicks(self, picture: Picture, *, model: str | None = None) -> Clicks:
         """A connection for clicks on this picture, embedded already: see `Clicks`."""
-        url = self._http.base_url.join("/v1/promptable/stream").copy_with(
-            scheme={"http": "ws", "https": "wss"}[self._http.base_url.scheme], params=_given({"model": model})
+        base = self._http.base_url
+        url = base.copy_with(
+            scheme={"http": "ws", "https": "wss"}[base.scheme],
+            path=f"{base.path.rstrip('/')}/v1/promptable/stream",
+            params=_given({"model": model}),
         )
         keys = {name: text for name, text in self._http.headers.items() if name == "authorization"}
         clicks = Clicks(str(url), keys, self._timeout_s)

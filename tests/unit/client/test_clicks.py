@@ -18,10 +18,12 @@ OPENED = f'{{"image_id": "{ID}", "width": 4, "height": 3, "embedding": "memory"}
 
 
 @contextmanager
-def saying(*messages: str) -> Iterator[str]:
-    """A WebSocket server that answers the first messages with these."""
+def saying(*messages: str, paths: list[str] | None = None) -> Iterator[str]:
+    """A WebSocket server that answers the first messages with these, and notes in `paths` what it was asked for."""
 
     def answer(connection: ServerConnection) -> None:
+        if paths is not None and connection.request is not None:
+            paths.append(connection.request.path)
         for message in messages:
             connection.recv()
             connection.send(message)
@@ -56,3 +58,13 @@ def test_an_answer_of_another_kind_is_of_no_segserve(message: str) -> None:
         clicks.send([{"points": [[1, 1]]}])
         with pytest.raises(InternalError, match="no SegServe server"):
             clicks.receive()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "before"), [("", ""), ("/", ""), ("/behind/a/proxy", "/behind/a/proxy"), ("/x/", "/x")]
+)
+def test_clicks_go_where_every_other_request_goes(prefix: str, before: str) -> None:
+    paths: list[str] = []
+    with saying(OPENED, paths=paths) as url, Client(url + prefix) as client:
+        client.clicks(ID, model="street").close()
+    assert paths == [f"{before}/v1/promptable/stream?model=street"]
