@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from load_tests.promptable.bare import Bare, drawn, item
+from shared.client.events import events_of
 from shared.imaging.rle import Rle, encode
 from shared.types import Embedding
 
@@ -34,7 +34,8 @@ class Agreement:
 
 
 def agreement(client: httpx.Client, bare: Bare, size: tuple[int, int], points_per_side: int) -> Agreement:
-    """One drawn image of this size, sent and worked through here."""
+    """One drawn image of this size, sent and worked through here. Raises `HTTPStatusError` for a refusal and
+    `RuntimeError` for an answer that ends in an error."""
     pixels, image = drawn(77, *size)
     begun = time.perf_counter()
     options = {"points_per_side": points_per_side, "box_nms_thresh": NMS, **THRESHOLDS}
@@ -43,11 +44,12 @@ def agreement(client: httpx.Client, bare: Bare, size: tuple[int, int], points_pe
     headers = {"Accept": "text/event-stream"}
     path, files = "/v1/promptable/everything", {"image": image}
     with client.stream("POST", path, files=files, data=fields, headers=headers) as got:
-        name = ""
-        for line in got.iter_lines():
-            name = line.removeprefix("event: ") if line.startswith("event: ") else name
-            if line.startswith("data: ") and name in ("result", "error"):
-                served = [mask["rle"] for mask in json.loads(line.removeprefix("data: "))["masks"]]
+        got.raise_for_status()
+        for name, data in events_of(got.iter_lines()):
+            if name == "error":
+                raise RuntimeError(f"everything mode failed: {data}")
+            if name == "result":
+                served = [mask["rle"] for mask in data["masks"]]
     seconds = time.perf_counter() - begun
     reference = _reference(bare, bare.embed(pixels), size, points_per_side)
     forward, backward = best_ious(reference, served), best_ious(served, reference)

@@ -12,6 +12,7 @@ from load_tests.measure import p50_p95
 from load_tests.promptable import __main__ as bench
 from load_tests.promptable.bare import Bare
 from load_tests.promptable.clicks import Latency, Throughput
+from load_tests.promptable.everything import agreement
 from load_tests.promptable.outage import Outage, outcome
 
 
@@ -55,3 +56,14 @@ def test_one_caller_is_judged_by_the_figure_that_is_told(
     checks = bench.Checks()
     bench.clicks(checks, "http://there", "gateway", cast(Bare, SimpleNamespace()), quick=True)
     assert checks.missed == missed
+
+
+def test_everything_mode_that_fails_midway_says_why() -> None:
+    told = 'event: progress\ndata: {"done": 1}\n\nevent: error\ndata: {"code": "deadline_exceeded"}\n\n'
+
+    def stream(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=told)
+
+    server = httpx.Client(transport=httpx.MockTransport(stream), base_url="http://there")
+    with server as client, pytest.raises(RuntimeError, match="deadline_exceeded"):
+        agreement(client, cast(Bare, None), (32, 24), 1)
