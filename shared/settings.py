@@ -6,13 +6,15 @@ Every field says what changing it does. Secrets are read here inside each proces
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "SEGSERVE_"
 _IMAGES_OUTLIVE = 4
@@ -21,6 +23,20 @@ _IMAGES_OUTLIVE = 4
 def _default_home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "segserve"
+
+
+def _digests(keys: Mapping[str, str]) -> Mapping[str, str]:
+    """A key itself in place of its digest would let nobody in, and stand in the environment for all to read."""
+    if not all(re.fullmatch(r"[0-9a-fA-F]{64}", digest) for digest in keys):
+        raise ValueError("each must be the SHA-256 of an API key, 64 digits 0-9a-f")
+    return keys
+
+
+def _level(name: str) -> str:
+    known = logging.getLevelNamesMapping()
+    if name.upper() not in known:
+        raise ValueError(f"no level; there are {', '.join(known)}")
+    return name
 
 
 class Settings(BaseModel):
@@ -97,14 +113,14 @@ class Settings(BaseModel):
     max_concurrent_per_tenant: int = Field(default=128, ge=1)
     """Requests of one tenant that one gateway replica works on at once; more get 429."""
 
-    api_keys: Mapping[str, str] = Field(default_factory=dict)
+    api_keys: Annotated[Mapping[str, str], AfterValidator(_digests)] = Field(default_factory=dict)
     """SHA-256 (hex) of each API key -> tenant. Empty: no key is asked for and everyone is the tenant `public`."""
     required_models: tuple[str, ...] = ()
     """Models without which `/readyz` says no; empty: every application that runs."""
     metrics_endpoints: tuple[str, ...] = ()
     """Pages that `GET /metrics` adds up; empty: that of every Ray node's agent."""
-    log_level: str = "INFO"
-    """Lowest level that is logged."""
+    log_level: Annotated[str, AfterValidator(_level)] = "INFO"
+    """Lowest level that is logged, by its name in Python's `logging`."""
 
     @property
     def url(self) -> str:
