@@ -7,12 +7,15 @@ HxWx3 uint8 RGB.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from shared.imaging.matting import band_of, foreground, matte
+from shared.imaging.resizing import enlarged_rows, lowered, row_groups
+from shared.imaging.stripes import Place, rows_at_once, stripes
 from shared.types import Float32Array, Region, UInt8Array
 
 FEATHER = 2.0
@@ -23,6 +26,10 @@ TINT = 0.7
 """How much of a new colour replaces the old one."""
 SHADING = 0.35
 """How far a dye moves the subject's lightness towards its own; shading and texture stay."""
+
+
+_WHOLE = 1 - 1e-6
+"""A mean of ones may be as much below one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Subject:
     colours: UInt8Array
 
     @property
-    def place(self) -> tuple[slice, slice]:
+    def place(self) -> Place:
         """Rows and columns of the image."""
         height, width = self.alpha.shape
         return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
@@ -63,15 +70,21 @@ def subject_of(pixels: UInt8Array, region: Region, *, matted: bool = True, feath
 def cutout(subject: Subject, *, tight: bool = False) -> UInt8Array:
     """The subject as HxWx4 RGBA; nothing of the background is in it. `tight` cuts the picture to what can be seen. An
     empty mask gives a transparent picture of the whole size."""
-    alpha = np.round(255 * subject.alpha).astype(np.uint8)
-    rgba = np.dstack([subject.colours, alpha])
-    rgba[alpha == 0] = 0
-    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-    if tight and rows.size:
-        return np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    whole = np.zeros((*subject.size, 4), dtype=np.uint8)
-    whole[subject.place] = rgba
-    return whole
+    if not subject.alpha.size:
+        return np.zeros((*subject.size, 4), dtype=np.uint8)
+    alpha, colours = np.asarray(cv2.convertScaleAbs(subject.alpha, alpha=255), dtype=np.uint8), subject.colours
+    x, y, width, height = cv2.boundingRect(alpha) if tight else (0, 0, 0, 0)
+    if width:
+        alpha, colours = alpha[y : y + height, x : x + width], colours[y : y + height, x : x + width]
+        picture = place = np.zeros((height, width, 4), dtype=np.uint8)
+    else:
+        picture = np.zeros((*subject.size, 4), dtype=np.uint8)
+        place = picture[subject.place]
+    for rows in stripes(place):
+        shown = np.asarray(cv2.cvtColor(colours[rows], cv2.COLOR_RGB2RGBA))
+        cv2.insertChannel(alpha[rows], shown, 3)
+        cv2.copyTo(shown, alpha[rows], place[rows])
+    return picture
 
 
 def blur(pixels: UInt8Array, subject: Subject, strength: float = BLUR) -> UInt8Array:
@@ -80,19 +93,29 @@ def blur(pixels: UInt8Array, subject: Subject, strength: float = BLUR) -> UInt8A
     The subject's colours are kept out of the background, which would otherwise glow around it.
     """
     sigma = max(0.5, strength * min(subject.size))
-    behind = np.ones(subject.size, dtype=np.float32)
+    behind = np.ones(subject.size, dtype=np.uint8)
     behind[subject.place] = subject.alpha <= 0
-    spread = _smooth(behind, sigma)
-    shown = _smooth(pixels.astype(np.float32) * behind[..., None], sigma) / np.maximum(spread, 1e-3)[..., None]
-    # Deep inside a large subject nothing of the background arrives; what is there is never seen.
-    return _in_front(subject, np.round(np.clip(shown, 0, 255)).astype(np.uint8))
+    soft, spread = _smoothed(pixels, behind, sigma)
+    shown = np.empty(pixels.shape, dtype=np.uint8)
+    for rows in stripes(shown):
+        part, there = enlarged_rows(soft, subject.size, rows), enlarged_rows(spread, subject.size, rows)
+        thin = np.flatnonzero(there.min(axis=0) < _WHOLE)
+        if thin.size:
+            near = slice(int(thin[0]), int(thin[-1]) + 1)
+            # Deep inside a large subject nothing of the background arrives; what is there is never seen.
+            share = np.maximum(there[:, near], 1e-3)
+            part[:, near] /= np.asarray(cv2.merge([share, share, share]))
+        cv2.convertScaleAbs(part, dst=shown[rows])
+    return _in_front(subject, shown)
 
 
 def replace(subject: Subject, background: tuple[int, int, int] | UInt8Array) -> UInt8Array:
     """The subject in front of a colour (RGB) or of another image, scaled to cover the picture and cut at its centre."""
     height, width = subject.size
     if isinstance(background, tuple):
-        return _in_front(subject, np.full((height, width, 3), background, dtype=np.uint8))
+        behind = np.empty((height, width, 3), dtype=np.uint8)
+        behind[:] = np.full((width, 3), background, dtype=np.uint8)
+        return _in_front(subject, behind)
     return _in_front(subject, _covering(background, height, width).copy())
 
 
@@ -102,33 +125,66 @@ def recolor(pixels: UInt8Array, subject: Subject, color: tuple[int, int, int], t
     dyed = pixels.copy()
     if not subject.alpha.size:
         return dyed
-    lab = cv2.cvtColor(subject.colours.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     target = cv2.cvtColor(np.array([[color]], dtype=np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
-    typical = float(np.average(lab[..., 0], weights=subject.alpha + 1e-6))
-    lab[..., 0] = np.clip(lab[..., 0] + SHADING * (target[0] - typical), 0, 100)
-    lab[..., 1:] = target[1:]
-    new = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255
-    share = (subject.alpha * tint)[..., None]
-    moved = pixels[subject.place] + share * (new - subject.colours)
-    dyed[subject.place] = np.round(np.clip(moved, 0, 255)).astype(np.uint8)
+    places = list(_seen(subject))
+    lightness = [_lightness(subject.colours[place]) for place in places]
+    weights = [subject.alpha[place] + np.float32(1e-6) for place in places]
+    total = sum(float(each.sum(dtype=np.float64)) for each in weights)
+    typical = sum(cv2.sumElems(cv2.multiply(*pair))[0] for pair in zip(lightness, weights, strict=True)) / (total or 1)
+    for place, light in zip(places, lightness, strict=True):
+        lab = np.empty((*light.shape, 3), np.float32)
+        lab[..., 0] = np.clip(light + SHADING * (target[0] - typical), 0, 100)
+        lab[..., 1:] = target[1:]
+        new = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255
+        part, share = dyed[subject.place][place], subject.alpha[place] * np.float32(tint)
+        new -= subject.colours[place]
+        new *= np.asarray(cv2.merge([share, share, share]))
+        new += part
+        cv2.convertScaleAbs(np.maximum(new, 0), dst=part)
     return dyed
+
+
+def _seen(subject: Subject) -> Iterator[Place]:
+    """Stripes of the subject's part, as wide as something of it can be seen there."""
+    for rows in stripes(subject.colours):
+        columns = np.flatnonzero(subject.alpha[rows].any(axis=0))
+        if columns.size:
+            yield rows, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _lightness(colours: UInt8Array) -> Float32Array:
+    """CIELAB's L, 0 to 100."""
+    lab = cv2.cvtColor(colours.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return np.asarray(cv2.extractChannel(lab, 0), dtype=np.float32)
 
 
 def _in_front(subject: Subject, behind: UInt8Array) -> UInt8Array:
     """The subject over `behind`, in place."""
-    part = behind[subject.place].astype(np.float32)
-    part += (subject.colours - part) * subject.alpha[..., None]
-    behind[subject.place] = np.round(part).astype(np.uint8)
+    for rows in stripes(subject.colours):
+        alpha, colours, part = subject.alpha[rows], subject.colours[rows], behind[subject.place][rows]
+        cv2.copyTo(colours, (alpha >= 1).view(np.uint8), part)
+        mixed = np.nonzero((alpha > 0) & (alpha < 1))
+        under = part[mixed].astype(np.float32)
+        part[mixed] = np.round(under + (colours[mixed] - under) * alpha[mixed][:, None])
     return behind
 
 
-def _smooth(values: Float32Array, sigma: float) -> Float32Array:
-    """Gaussian blur; wide ones at a lower resolution, where they look the same and cost little."""
+def _smoothed(pixels: UInt8Array, behind: UInt8Array, sigma: float) -> tuple[Float32Array, Float32Array]:
+    """What of the pixels is `behind` (1, else 0), blurred, hxwx3, and how much of it there is, hxw: at a lower
+    resolution where the blur is so wide that it looks the same."""
     factor = max(1, int(sigma / 3))
-    height, width = values.shape[:2]
-    small = cv2.resize(values, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    height, width = behind.shape
+    size = max(1, height // factor), max(1, width // factor)
+    colours, spread = np.empty((*size, 3), dtype=np.float32), np.empty(size, dtype=np.float32)
+    for there, rows, shares in row_groups(size[0], height, rows_at_once(pixels)):
+        part = np.asarray(cv2.copyTo(pixels[rows], behind[rows]), dtype=np.uint8)
+        low = there.stop - there.start, size[1]
+        colours[there], spread[there] = lowered(part, low, shares), lowered(behind[rows], low, shares)
+    return _gaussian(colours, sigma / factor), _gaussian(spread, sigma / factor)
+
+
+def _gaussian(values: Float32Array, sigma: float) -> Float32Array:
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
 def _covering(image: UInt8Array, height: int, width: int) -> UInt8Array:

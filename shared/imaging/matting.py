@@ -15,7 +15,8 @@ from itertools import combinations_with_replacement
 import cv2
 import numpy as np
 
-from shared.imaging.stripes import Place, tiles
+from shared.imaging.resizing import enlarged
+from shared.imaging.stripes import tiles
 from shared.types import BoolArray, Float32Array, Region, UInt8Array
 
 BAND = 0.03
@@ -72,7 +73,7 @@ def matte(pixels: UInt8Array, mask: BoolArray, band: float, feather: float) -> F
         plain = _ramp(smooth[tile.core], feather)
         far = np.asarray(np.abs(distance[tile.place]) / band, dtype=np.float32)
         if fits is not None and (far < 1).any():
-            planes = _enlarged(fits, alpha.shape, tile.place)
+            planes = enlarged(fits, alpha.shape, tile.place)
             plain = _found(pixels[tile.place], mask[tile.place], plain, far, planes)
         alpha[tile.place] = plain
     return alpha
@@ -167,20 +168,6 @@ def _fitted(pixels: UInt8Array, mask: BoolArray, far: Float32Array, band: float)
         _mean(np.ascontiguousarray(plane, dtype=np.float32), side)
         for plane in (*np.moveaxis(slope, 2, 0), offset, explained)
     ]
-
-
-def _enlarged(planes: list[Float32Array], size: tuple[int, int], place: Place) -> list[Float32Array]:
-    """What lies at `place` of these planes resized to `size` (H, W), bilinear, edges repeated."""
-    down, across = (_weights(low, high, span) for low, high, span in zip(planes[0].shape, size, place, strict=True))
-    return [np.asarray(down[1] @ plane[down[0], across[0]] @ across[1].T, dtype=np.float32) for plane in planes]
-
-
-def _weights(low: int, high: int, span: slice) -> tuple[slice, Float32Array]:
-    """Of `low` values resized to `high`: those that the pixels in `span` lie between, and their shares in each."""
-    at = np.clip((np.arange(span.start, span.stop) + 0.5) * (low / high) - 0.5, 0, low - 1)
-    first, last = int(at[0]), min(low - 1, int(at[-1]) + 1)
-    away = np.abs(at[:, None] - np.arange(first, last + 1))
-    return slice(first, last + 1), np.maximum(0, 1 - away).astype(np.float32)
 
 
 def _regression(

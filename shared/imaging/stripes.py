@@ -16,10 +16,15 @@ TILE = 128
 """Pixels a side."""
 
 
+def rows_at_once(picture: UInt8Array) -> int:
+    """How many rows of an HxWxC picture are a stripe."""
+    row_bytes: int = picture.shape[1] * picture.shape[2]
+    return max(1, STRIPE_BYTES // max(1, row_bytes))
+
+
 def stripes(picture: UInt8Array) -> Iterator[slice]:
     """Slices of rows that follow each other and make up an HxWxC picture."""
-    height, width, channels = picture.shape
-    rows = max(1, STRIPE_BYTES // max(1, width * channels))
+    height, rows = len(picture), rows_at_once(picture)
     for start in range(0, height, rows):
         yield slice(start, min(height, start + rows))
 

@@ -1,0 +1,60 @@
+"""Planes in, a part of what OpenCV would resize them to out: so that no plane of the whole picture's size is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from shared.imaging.stripes import Place
+from shared.types import Float32Array, UInt8Array
+
+
+def enlarged(planes: list[Float32Array], size: tuple[int, int], place: Place) -> list[Float32Array]:
+    """What lies at `place` of these planes resized to `size` (H, W), bilinear, edges repeated."""
+    down, across = (_between(low, high, span) for low, high, span in zip(planes[0].shape, size, place, strict=True))
+    return [np.asarray(down[1] @ plane[down[0], across[0]] @ across[1].T, dtype=np.float32) for plane in planes]
+
+
+def enlarged_rows(small: Float32Array, size: tuple[int, int], rows: slice) -> Float32Array:
+    """The same of whole rows of a picture of one or more channels."""
+    if small.shape[:2] == size:
+        return small[rows].copy()
+    seen, shares = _between(small.shape[0], size[0], rows)
+    tall = np.tensordot(shares, small[seen], 1)
+    return np.asarray(cv2.resize(tall, (size[1], len(tall)), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def row_groups(low: int, high: int, most: int) -> Iterator[tuple[slice, slice, Float32Array | None]]:
+    """Of `high` rows to be made `low`, by area: rows of the result, a few at a time, so that each group needs about
+    `most` rows or those of one; the rows that it is made of; and the share of each in each, None where every row goes
+    into one alone."""
+    scale = high / low
+    step = max(1, int(most / scale))
+    for start in range(0, low, step):
+        stop = min(low, start + step)
+        first, last = int(start * scale), min(high, math.ceil(stop * scale))
+        if high % low == 0:
+            yield slice(start, stop), slice(first, last), None
+            continue
+        top = np.arange(start, stop)[:, None] * scale
+        row = np.arange(first, last)
+        shares = np.clip(np.minimum(row + 1, top + scale) - np.maximum(row, top), 0, None) / scale
+        yield slice(start, stop), slice(first, last), shares.astype(np.float32)
+
+
+def lowered(part: UInt8Array, size: tuple[int, int], shares: Float32Array | None) -> Float32Array:
+    """Rows of a picture of one or more channels resized by area to `size` (h, w), in these shares of `row_groups`."""
+    height = size[0] if shares is None else len(part)
+    narrow = cv2.resize(part.astype(np.float32), (size[1], height), interpolation=cv2.INTER_AREA)
+    return np.asarray(narrow if shares is None else np.tensordot(shares, narrow, 1), dtype=np.float32)
+
+
+def _between(low: int, high: int, span: slice) -> tuple[slice, Float32Array]:
+    """Of `low` values resized to `high`: those that the pixels in `span` lie between, and their shares in each."""
+    at = np.clip((np.arange(span.start, span.stop) + 0.5) * (low / high) - 0.5, 0, low - 1)
+    first, last = int(at[0]), min(low - 1, int(at[-1]) + 1)
+    away = np.abs(at[:, None] - np.arange(first, last + 1))
+    return slice(first, last + 1), np.maximum(0, 1 - away).astype(np.float32)
