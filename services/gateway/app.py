@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
@@ -35,14 +38,23 @@ from shared.store.images import ImageStore
 DESCRIPTION = """Image segmentation over HTTP. Coordinates are pixels of the upright image (after EXIF), the origin at
 the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-open. Every answer has `X-Request-ID`."""
 
+Close = Callable[[], Awaitable[None]]
+"""Gives back what the application works with."""
+
 MODULES = (promptable, semantic, instance, panoptic, everything, stream, stored_images, models, health)
 """Looked through in this order, by Serve too: clicks, the most frequent, come first; the documentation's come last."""
 
 
 def create_app(
-    settings: Settings, directory: ModelDirectory, images: ImageStore, sink: Sink, metrics_page: MetricsPage
+    settings: Settings,
+    directory: ModelDirectory,
+    images: ImageStore,
+    sink: Sink,
+    metrics_page: MetricsPage,
+    closes: Sequence[Close] = (),
 ) -> FastAPI:
-    """The whole HTTP interface over these models, this image store and these metrics."""
+    """The whole HTTP interface over these models, this image store and these metrics; `closes` are awaited when it has
+    answered its last request."""
     errors = ErrorAnswers(sink)
     app = FastAPIOffline(
         title="SegServe",
@@ -50,6 +62,7 @@ def create_app(
         redoc_url=None,
         static_url="/docs/static",
         redirect_slashes=False,
+        lifespan=_until_closed(closes),
         # Asked of the environment for each request; what we measure is in `shared.telemetry`.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[
@@ -79,3 +92,16 @@ def create_app(
     documentation.complete(app)
     direct(app, [route for module in MODULES for route in module.router.routes])
     return app
+
+
+def _until_closed(closes: Sequence[Close]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """An application's life, which ends with each of these, whatever another of them raises."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for close in closes:
+                stack.push_async_callback(close)
+            yield
+
+    return life

@@ -12,7 +12,6 @@ from ray import serve
 from ray.serve import Application
 
 from services.gateway.app import create_app
-from services.gateway.context import MetricsPage
 from services.gateway.handles import ServeDirectory
 from services.gateway.metrics_page import ClusterPage
 from shared.serving.ingress import NO_ACCESS_LOG
@@ -52,12 +51,14 @@ class GatewayReplica:
         self._settings, self._sink = here, RaySink()
         tell_build(self._sink)
         self._directory = ServeDirectory(here.required_models)
-        self._images = open_stores(here, self._sink).images
+        self._stores = open_stores(here, self._sink)
         self._following = asyncio.get_running_loop().create_task(self._directory.follow())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Serve in the replica: the application itself never travels."""
-        app = create_app(self._settings, self._directory, self._images, self._sink, cluster_page())
+        """Called by Serve in the replica: the application itself never travels, and its life ends with the replica."""
+        page, stores = cluster_page(), self._stores
+        closes = (stores.close, page.close)
+        app = create_app(self._settings, self._directory, stores.images, self._sink, page.render, closes)
         give_back()
         return app
 
@@ -85,9 +86,9 @@ def build(args: dict[str, Any]) -> Application:
     return serve.deployment(name="Gateway", **OPTIONS)(GatewayDeployment).bind()
 
 
-def cluster_page() -> MetricsPage:
+def cluster_page() -> ClusterPage:
     """What `GET /metrics` of this process shows."""
-    return ClusterPage(_pages).render
+    return ClusterPage(_pages)
 
 
 async def _pages() -> Sequence[str]:

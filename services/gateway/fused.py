@@ -37,7 +37,9 @@ class FusedReplica(ModelReplica):
         dense = [LiveDense(self, self._model.dense)] if self._model.dense else []
         promptable = [self._model.promptable] if self._model.promptable else []
         directory = InProcessDirectory(dense, promptable)
-        return create_app(self.settings, directory, self._stores.images, self.sink, cluster_page())
+        page, stores = cluster_page(), self._stores
+        closes = (stores.close, page.close)
+        return create_app(self.settings, directory, stores.images, self.sink, page.render, closes)
 
 
 FusedDeployment = found_again(serve.ingress()(FusedReplica), "FusedDeployment", __name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,7 @@ from shared.serving.assembly import load_card
 from shared.serving.remote import Superseded, call
 from shared.serving.replica import DEPLOYMENT_OPTIONS, ModelReplica, refusal_as_item, refusal_as_value
 from shared.serving.straight import Introduced, Introduction
-from shared.store.opening import open_stores
+from shared.store.opening import Stores, open_stores
 from shared.telemetry import logs
 from shared.types import Embedding
 
@@ -77,11 +77,13 @@ class DecoderReplica(ModelReplica):
     """Embedding and prompts to masks, with the embeddings of its images in memory."""
 
     _introduction: Introduction
+    _stores: Stores | None = None
 
     def __init__(self, args: ServiceArgs) -> None:
         super().__init__(args)
         self.loaded = load_card(args, ("decoder",), self.settings, self.sink)
         info, stores = self.loaded.info, open_stores(self.settings, self.sink, packed=args.packed)
+        self._stores = stores
         self._pipeline = PromptablePipeline(
             self.loaded.card,
             info,
@@ -114,6 +116,12 @@ class DecoderReplica(ModelReplica):
     async def embed(self, request: EmbedCall) -> EmbedAnswer | SegServeError:
         """Where the embedding was found, or the refusal."""
         return await refusal_as_value(request.caller.request_id, self._pipeline.embed(request))
+
+    def __del__(self) -> Awaitable[None] | None:
+        """Called by Serve at the end: embeddings that still wait for the store are written first."""
+        super().__del__()
+        stores, self._stores = self._stores, None
+        return None if stores is None else stores.close()
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -115,10 +115,11 @@ class ModelReplica:
         """What this application serves."""
         return self.loaded.info
 
-    def __del__(self) -> None:
-        """Called by Serve when the replica has answered its last request."""
+    def __del__(self) -> Awaitable[None] | None:
+        """Called by Serve when the replica has answered its last request; it awaits what is returned."""
         if self._introduction is not None:
             self._introduction.close()
+        return None
 
 
 class DenseReplica(ModelReplica):
