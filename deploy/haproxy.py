@@ -22,6 +22,7 @@ from shared.errors import (
     DeadlineExceeded,
     InternalError,
     Malformed,
+    MethodNotAllowed,
     ModelUnavailable,
     NotFound,
     RequestTimeout,
@@ -37,6 +38,8 @@ REQUEST_WITHIN_S = 60
 """Longest that a caller may take to send the headers of a request, and again as much of its body as HAProxy keeps."""
 OPENS = frozenset({"frontend prometheus", "listen stats"})
 """Sections of Serve's that are dropped whole: pages on every interface that tell anyone who asks what runs."""
+METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE"
+"""What the gateway's server takes for methods."""
 FRONTEND = "frontend http_frontend"
 NOBODY = "backend default_backend"
 
@@ -44,6 +47,7 @@ UNREACHABLE = ModelUnavailable("The server cannot be reached just now: try again
 OWN_ANSWERS: dict[int, SegServeError] = {
     400: Malformed(),
     404: NotFound(),
+    405: MethodNotAllowed(),
     408: RequestTimeout(),
     413: BodyTooLarge(),
     500: InternalError(),
@@ -171,6 +175,11 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
         f"http-request set-var(txn.id) req.hdr(x-request-id) if {well_formed}",
         "http-request set-var(txn.id) uuid,regsub(-,,g) unless { var(txn.id) -m found }",
         "http-request set-header x-request-id %[var(txn.id)]",
+        # `CONNECT` to somewhere, `OPTIONS *`: what is no path goes to no gateway.
+        "http-request return status 405 default-errorfiles unless { path_beg / }",
+        # Of a method that nobody knows the gateway's server would understand nothing; of this one the gateway says that
+        # the path does not take it, and which it takes.
+        f"http-request set-method TRACE unless {{ method {METHODS} }}",
         # Serve's own pages are no business of a caller's; its checks of the gateways do not come this way.
         "http-request return status 404 default-errorfiles if { path,url_dec -m beg /-/ }",
         # Read in few pieces, and sent again when a gateway dies; what the gateway will refuse it refuses at once.

@@ -169,7 +169,6 @@ BROKEN = {
 }
 """Bytes that HAProxy takes for no request: its page is compiled into it."""
 NOT_UNDERSTOOD = {
-    "a method that the gateway's server does not know": b"BREW /length HTTP/1.1\r\nHost: a\r\n\r\n",
     "a control character": b"GET /length HTTP/1.1\r\nHost: a\r\nA: b\x01\r\n\r\n",
 }
 
@@ -208,6 +207,22 @@ def test_bytes_that_are_no_request_are_refused_at_once(before_app: Proxy, sent: 
 def test_what_the_gateways_server_does_not_understand_is_told_as_any_error(before_app: Proxy, sent: bytes) -> None:
     status, body = said(before_app, sent)
     assert (status, body["code"]) == (400, "malformed")
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", "TRACE", "DELETE"])
+def test_a_method_that_a_path_does_not_take_is_told_with_those_it_takes(before_app: Proxy, method: str) -> None:
+    for path, status, takes in (("/length", 405, {"GET", "HEAD", "POST"}), ("/nowhere", 404, set[str]())):
+        request = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx"
+        with answered(before_app, request.encode()) as answer:
+            assert answer.status == status
+            assert set(answer.getheader("allow", "").split(", ")) - {""} == takes
+
+
+@pytest.mark.parametrize("request_line", ["CONNECT a:80", "CONNECT a:443", "OPTIONS *"])
+def test_where_no_path_is_no_method_is_allowed(before_app: Proxy, request_line: str) -> None:
+    host = request_line.split()[1] if request_line.startswith("CONNECT") else "a"
+    status, body = said(before_app, f"{request_line} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert (status, body["code"]) == (405, "method_not_allowed")
 
 
 def test_a_length_beyond_the_limit_is_answered_before_its_body_comes(before_app: Proxy) -> None:
