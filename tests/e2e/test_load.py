@@ -77,7 +77,7 @@ def test_measure_tells_each_kind_of_request(
 
 
 def test_measure_takes_no_refusal_for_a_fast_answer(server_url: str) -> None:
-    with pytest.raises(RuntimeError, match=r"semantic: \d+ x 400"):
+    with pytest.raises(RuntimeError, match=r"semantic: \d+ x 415"):
         figures("semantic", posts(f"{server_url}/v1/semantic", [b"no picture"], {}), 0.1, 2)
 
 
