@@ -227,7 +227,7 @@ class ServeDirectory:
         ready = self.looked.is_set() and bool(self._applications or not self._unread)
         for name, item in self._applications.items():
             status = item.status
-            states[name] = ApplicationState(status.status.value, _replicas(status), status.message)
+            states[name] = ApplicationState(status.status.value, _replicas(status), _told(status.message))
             if not self._required or (item.info and item.info.name in self._required):
                 ready = ready and item.info is not None and (_replicas(status) > 0 or _at_zero(status))
         served = {info.name for info in self.models()}
@@ -235,6 +235,12 @@ class ServeDirectory:
             states[name] = ApplicationState("MISSING", 0, "required, and no application serves it")
             ready = False
         return Readiness(ready, states)
+
+
+def _told(message: str) -> str:
+    """Serve's message without the traceback that it may end in: nobody is asked for a key to see this."""
+    first = message.partition("Traceback (most recent call last)")[0].partition("\n")[0].strip().rstrip(":")
+    return first or (message and "Serve's log says why")
 
 
 def _service_deployment(overview: ApplicationStatusOverview) -> str | None:

@@ -189,6 +189,25 @@ async def test_a_gateway_that_knows_no_model_yet_is_not_ready(cluster: Cluster) 
     assert (await states(directory))[0]
 
 
+TRACE = 'Traceback (most recent call last):\n  File "/home/me/weights.py", line 3, in load\nOSError: /home/me/w.bin'
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Failed to update the deployments ['Semantic'].", "Failed to update the deployments ['Semantic']."),
+        (f"Deploying app 'a' failed with exception:\n{TRACE}", "Deploying app 'a' failed with exception"),
+        (TRACE, "Serve's log says why"),
+        ("", ""),
+    ],
+)
+async def test_whoever_asks_for_readiness_sees_no_traceback(cluster: Cluster, message: str, shown: str) -> None:
+    cluster.applications["a"] = dataclasses.replace(application(), message=message)
+    directory = ServeDirectory()
+    await directory.refresh()
+    assert (await directory.readiness()).applications["a"].message == shown
+
+
 async def test_only_required_models_decide_and_a_missing_one_is_named(cluster: Cluster) -> None:
     cluster.applications["b"] = application(running=0, status=ApplicationStatus.DEPLOYING)
     directory = ServeDirectory(required=("street",))
