@@ -31,11 +31,23 @@ Pick = Callable[[Record], bool]
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Every promise."""
     return [
+        flawless(records),
         *in_front(records),
         *ahead_of_eager(records),
         near(records, GATEWAY, 15.0),
         near(records, FUSED, 6.0),
     ]
+
+
+def flawless(records: Sequence[Record]) -> Verdict:
+    """Whether everything that was asked of us was answered: windows with errors are left out of all that follows."""
+    promise = "no request to SegServe fails"
+    ours = [each for each in records if each.server in OURS]
+    if not ours:
+        return Verdict(promise, None, "it took no part")
+    failed = dict.fromkeys(each.server for each in ours if each.errors)
+    count = sum(sum(each.errors.values()) for each in ours)
+    return Verdict(promise, not count, f"{count} failed: {', '.join(failed)}" if failed else "all were answered")
 
 
 def in_front(records: Sequence[Record]) -> list[Verdict]:
@@ -75,7 +87,7 @@ def near(records: Sequence[Record], server: str, limit_ms: float) -> Verdict:
         for mine, theirs in by_round(records, ours, limit)
     ]
     if not later:
-        return Verdict(promise, None, "one of the two took no part")
+        return Verdict(promise, None, "one of the two took no part, or failed requests")
     found = statistics.median(later)
     return Verdict(promise, found <= limit_ms, f"{found:+.1f} ms (rounds {spread(later)})")
 
@@ -88,7 +100,7 @@ def ratio(promise: str, records: Sequence[Record], ours: Pick, theirs: Pick, lea
         if (best := max(each.per_second for each in others)) > 0
     ]
     if not found:
-        return Verdict(promise, None, "one of the two took no part")
+        return Verdict(promise, None, "one of the two took no part, or failed requests")
     middle = statistics.median(found)
     names = ", ".join(dict.fromkeys(" ".join(filter(None, each.contestant)) for each in best_of(records, ours, theirs)))
     return Verdict(promise, middle >= least, f"{middle:.2f} (rounds {spread(found)}): {names}")

@@ -83,7 +83,7 @@ _MODELS = (
     _histogram("segserve_model_load_seconds", "Loading and warming.", "model", "role", buckets=LOAD_SECONDS),
     _counter("segserve_model_fallback", "Passes outside the compiled shapes.", "model", "reason"),
     _counter("segserve_encoder_runs", "Images that an encoder embedded.", "model"),
-    _counter("segserve_decoder_prompts", "Prompts that a decoder answered.", "model"),
+    _counter("segserve_decoder_prompts", "Prompts that a decoder was asked about.", "model"),
 )
 _STORE = (
     _counter("segserve_store_lookups", "Lookups of embeddings and images.", "tier", "outcome"),

@@ -49,6 +49,14 @@ def test_answers_with_errors_do_not_count() -> None:
     assert judged(records, "best peer").kept is True
 
 
+def test_our_own_errors_break_a_promise_whatever_else_is_judged() -> None:
+    failing = [record(GATEWAY, 10.0, errors={"500": 3, "timeout": 1}), record("FastAPI", 9.0, errors={"503": 9})]
+    assert judged(failing, "best peer").kept is None
+    verdict = judged(failing, "no request")
+    assert (verdict.kept, verdict.found) == (False, "4 failed: SegServe, gateway")
+    assert judged([record(GATEWAY, 10.0), *failing[1:]], "no request").kept is True
+
+
 @pytest.mark.parametrize(("p50", "kept"), [(114.0, True), (116.0, False)])
 def test_one_caller_waits_little_longer_than_in_process(p50: float, kept: bool) -> None:
     records = [record("in-process", 10.0, callers=1), record(GATEWAY, 9.0, callers=1, p50_ms=p50)]
