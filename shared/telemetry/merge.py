@@ -32,11 +32,12 @@ SERVE_FAMILIES = frozenset(
 _LARGEST = frozenset(
     {
         f"{OURS}build_info",
+        f"{OURS}store_breaker_open",
         "ray_serve_autoscaling_target_replicas",
         "ray_serve_deployment_status",
     }
 )
-"""Facts that several processes state about one thing: the largest counts, not the sum."""
+"""Facts that several processes state about one thing, and what is 1 or 0: the largest counts, not the sum."""
 
 _KEPT_SERVE_LABELS = frozenset({"application", "deployment"})
 _PROCESS_LABELS = frozenset({

@@ -22,6 +22,9 @@ ray_segserve_batch_size_bucket{{WorkerId="1",model="street",le="2.5"}} 4.0
 ray_segserve_batch_size_bucket{{WorkerId="1",model="street",le="+Inf"}} 5.0
 ray_segserve_batch_size_count{{WorkerId="1",model="street"}} 5.0
 ray_segserve_batch_size_sum{{WorkerId="1",model="street"}} 14.0
+# TYPE ray_segserve_store_breaker_open gauge
+ray_segserve_store_breaker_open{{WorkerId="1",application="gateway"}} 1.0
+ray_segserve_store_breaker_open{{WorkerId="2",application="gateway"}} 1.0
 # TYPE ray_serve_deployment_status gauge
 ray_serve_deployment_status{{WorkerId="3",application="street",deployment="Semantic"}} 6.0
 # TYPE ray_serve_deployment_queued_queries gauge
@@ -56,6 +59,7 @@ def test_processes_and_nodes_add_up() -> None:
 def test_a_fact_stated_twice_is_no_sum() -> None:
     merged = samples(merge([parse(NODE.format(node="a", count=1))] * 2))
     assert merged["ray_serve_deployment_status{'application': 'street', 'deployment': 'Semantic'}"] == 6
+    assert merged["ray_segserve_store_breaker_open{'application': 'gateway'}"] == 1, "1 or 0, in however many processes"
 
 
 def test_what_reading_the_page_moves_and_what_is_not_ours_stays_out() -> None:
