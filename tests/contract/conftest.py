@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
 from shared.catalog.card import Card
 from shared.catalog.catalog import built_in
 from shared.protocols import LoadedModels
-from tests.contract.tiny import distinct, load_tiny
+from tests.contract.tiny import distinct, load_tiny, with_one_thread
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -22,13 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("card", cards, ids=[card.name for card in cards], scope="class")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks lose more by handing work between threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = pytest.fixture(scope="session", autouse=True)(with_one_thread)
 
 
 @pytest.fixture(scope="class")

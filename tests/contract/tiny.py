@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import atexit
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,14 @@ TOLD_APART = (
     "engines",
 )
 """What makes two shrunk cards different tests; B0 and B5 shrink to the same network."""
+
+
+def with_one_thread() -> Iterator[None]:
+    """Tiny networks lose more by handing work between threads than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def library_of(card: Card) -> Library:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,16 +21,9 @@ from shared.labels import label_space
 from shared.models.weights import load_network
 from shared.types import DenseInput, InstanceOutput, PanopticOutput, Role, SemanticOutput, UInt8Array
 from tests.contract.contract import picture
-from tests.contract.tiny import library_of, tiny
+from tests.contract.tiny import library_of, tiny, with_one_thread
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks lose more by handing work between threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = pytest.fixture(scope="module", autouse=True)(with_one_thread)
 
 
 def network(card: Card) -> Any:

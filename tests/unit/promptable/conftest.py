@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from services.promptable.pipeline import EncoderPipeline, PromptablePipeline
 from shared.calls import Answer, Caller, EmbedCall, ModelInfo, PromptCall, PromptOptions
 from shared.catalog.card import Card, Preprocess, RandomWeights
+from shared.protocols import Model
 from shared.serving.batcher import Batcher
 from shared.settings import Settings
 from shared.store.embeddings import EmbeddingStore, MemoryEmbeddings
@@ -78,30 +80,33 @@ class Service:
         return (await self.pipeline.embed(EmbedCall(image_id(image), image, caller))).tier
 
 
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
+Parts = tuple[PromptablePipeline, MemoryImageStore, EmbeddingStore, RecordingSink]
+
+
+@asynccontextmanager
+async def assembled(
+    encoder: Model[Any, Any], decoder: Model[Any, Any], batches: tuple[int, int], max_queue: int
+) -> AsyncIterator[Parts]:
+    """The pipeline over these models, with stores in memory; `batches`: the largest of the encoder and the decoder."""
     settings, sink = Settings(), RecordingSink()
-    encoder, decoder = GreyEncoder(), GreyDecoder()
-    common: dict[str, Any] = {"max_cost": 10**9, "max_queue": 8, "sink": sink, "model": "grey"}
-    encoders = Batcher(encoder.predict, max_batch=4, cost=encoder.cost, role="encoder", **common)
-    decoders = Batcher(decoder.predict, max_batch=4, cost=decoder.cost, role="decoder", **common)
+    common: dict[str, Any] = {"max_cost": 10**9, "max_queue": max_queue, "sink": sink, "model": "grey"}
+    encoders = Batcher(encoder.predict, max_batch=batches[0], cost=encoder.cost, role="encoder", **common)
+    decoders = Batcher(decoder.predict, max_batch=batches[1], cost=decoder.cost, role="decoder", **common)
     images = MemoryImageStore(10**7, 60, sink)
     embeddings = EmbeddingStore(MemoryEmbeddings(10**7, 60, sink), None, sink)
     info = ModelInfo(
         "grey", "1", ("promptable",), "", "0" * 64, "numpy", 0, "none", "Finds equal greys.", encoder_fingerprint="f"
     )
     with ThreadPoolExecutor(2) as executor:
-        pipeline = PromptablePipeline(
-            CARD,
-            info,
-            EncoderPipeline(CARD, encoders, settings, sink, executor),
-            decoders,
-            images,
-            embeddings,
-            settings,
-            sink,
-            executor,
-        )
-        yield Service(pipeline, encoder, decoder, images, embeddings, sink)
+        encoding = EncoderPipeline(CARD, encoders, settings, sink, executor)
+        pipeline = PromptablePipeline(CARD, info, encoding, decoders, images, embeddings, settings, sink, executor)
+        yield pipeline, images, embeddings, sink
         await decoders.close()
         await encoders.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    encoder, decoder = GreyEncoder(), GreyDecoder()
+    async with assembled(encoder, decoder, (4, 4), max_queue=8) as (pipeline, images, embeddings, sink):
+        yield Service(pipeline, encoder, decoder, images, embeddings, sink)

@@ -6,7 +6,6 @@ import io
 import time
 import zipfile
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +18,15 @@ from PIL import Image
 from services.promptable.cleanup import tidied
 from services.promptable.crops import crops_of, points_of
 from services.promptable.everything import EverythingPipeline, thresholds_of
-from services.promptable.pipeline import EncoderPipeline, PromptablePipeline
 from services.promptable.suppression import is_cut_off, suppressed
-from shared.calls import Answer, Caller, Effect, EverythingCall, EverythingOptions, Format, ModelInfo
+from shared.calls import Answer, Caller, Effect, EverythingCall, EverythingOptions, Format
 from shared.errors import DeadlineExceeded, InvalidOption
 from shared.imaging import cutout
 from shared.imaging.rle import decode as decode_rle
-from shared.serving.batcher import Batcher
-from shared.settings import Settings
-from shared.store.embeddings import EmbeddingStore, MemoryEmbeddings
-from shared.store.images_memory import MemoryImageStore
 from shared.store.keys import image_id
-from shared.telemetry.recording import RecordingSink
 from shared.types import Float32Array, Region, UInt8Array
 from tests.unit.promptable.blobs import BlobDecoder, BlobEncoder, answers, scene
-from tests.unit.promptable.conftest import CARD
+from tests.unit.promptable.conftest import CARD, assembled
 from tests.unit.promptable.intensity import png
 from tests.unit.promptable.reference import generate
 
@@ -72,27 +65,9 @@ class Generator:
 
 @pytest.fixture
 async def generator() -> AsyncIterator[Generator]:
-    settings, sink = Settings(), RecordingSink()
     encoder, decoder = BlobEncoder(), BlobDecoder()
-    common: dict[str, Any] = {"max_cost": 10**9, "max_queue": 64, "sink": sink, "model": "grey"}
-    encoders = Batcher(encoder.predict, max_batch=1, cost=encoder.cost, role="encoder", **common)
-    decoders = Batcher(decoder.predict, max_batch=8, cost=decoder.cost, role="decoder", **common)
-    info = ModelInfo("grey", "1", ("promptable",), "", "0" * 64, "numpy", 0, "none", "Greys.", encoder_fingerprint="f")
-    with ThreadPoolExecutor(2) as executor:
-        promptable = PromptablePipeline(
-            CARD,
-            info,
-            EncoderPipeline(CARD, encoders, settings, sink, executor),
-            decoders,
-            MemoryImageStore(10**7, 60, sink),
-            EmbeddingStore(MemoryEmbeddings(10**7, 60, sink), None, sink),
-            settings,
-            sink,
-            executor,
-        )
+    async with assembled(encoder, decoder, (1, 8), max_queue=64) as (promptable, *_):
         yield Generator(EverythingPipeline(promptable), encoder, decoder)
-        await decoders.close()
-        await encoders.close()
 
 
 def of_pixels(pixels: UInt8Array, x: float, y: float) -> tuple[Float32Array, Float32Array]:
