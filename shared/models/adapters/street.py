@@ -193,7 +193,7 @@ class StreetInstance(StreetDense[InstanceOutput]):
 
     def finish(self, heads: Heads, item: DenseInput) -> InstanceOutput:
         """See `StreetDense.finish`."""
-        semantic = labels_at(heads.logits, _size(item))
+        semantic = labels_at(heads.logits, _size(item), alone=True)
         return InstanceOutput(_size(item), tuple(self.instances(heads, semantic, item)))
 
 

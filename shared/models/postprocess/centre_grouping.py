@@ -53,11 +53,15 @@ def group_instances(
 
 def _components(mask: BoolArray, min_area: int) -> Iterator[tuple[int, int, BoolArray]]:
     """8-connected components of at least `min_area` pixels: corner x, y and the crop of each."""
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    left, top, across, down = cv2.boundingRect(mask.view(np.uint8))
+    if across * down < min_area:
+        return
+    part = np.ascontiguousarray(mask[top : top + down, left : left + across]).view(np.uint8)
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     for number in range(1, count):
         x, y, width, height, area = stats[number].tolist()
         if area >= min_area:
-            yield x, y, numbers[y : y + height, x : x + width] == number
+            yield left + x, top + y, numbers[y : y + height, x : x + width] == number
 
 
 def _peaks(heat: Float32Array, threshold: float, most: int) -> Int32Array:

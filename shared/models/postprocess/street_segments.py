@@ -5,6 +5,7 @@ The semantic labels at full size draw the outlines; instances only say whose pix
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -64,16 +65,21 @@ def panoptic(
 
 def _owners(instances: Sequence[Instance], label: int) -> Int32Array:
     """At the instances' resolution: 1 + the place of the instance of this class that is nearest, 0 beyond REACH."""
-    owners = np.zeros(instances[0].region.size, dtype=np.int32)
+    grown = np.zeros(instances[0].region.size, dtype=np.int32)
+    boxes = [each.region.box for each in instances if each.label_id == label]
+    margin = math.ceil(REACH)
+    left, top = (max(0, min(box[side] for box in boxes) - margin) for side in (0, 1))
+    right, bottom = (max(box[side] for box in boxes) + margin for side in (2, 3))
+    owners = grown[top:bottom, left:right]
     for number, each in enumerate(instances, start=1):
         if each.label_id == label:
             x0, y0, x1, y1 = each.region.box
-            owners[y0:y1, x0:x1][each.region.bits] = number
+            owners[y0 - top : y1 - top, x0 - left : x1 - left][each.region.bits] = number
     free = (owners == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     of_pixel = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
     of_pixel[nearest[free == 0]] = owners[free == 0]
-    grown: Int32Array = np.where(distance <= REACH, of_pixel[nearest], 0).astype(np.int32)
+    owners[:] = np.where(distance <= REACH, of_pixel[nearest], 0)
     return grown
 
 
