@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.models.postprocess.prompt_masks import bilinear, taps
+from shared.imaging.resizing import AS_TORCH, bilinear, taps
 from shared.types import BoolArray, Float16Array, Float32Array, SemanticOutput, UInt8Array
 
 BLOCK_VALUES = 2**17
@@ -88,7 +88,8 @@ def _bands(logits: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice,
     """Rows of the image and their logits [classes,rows,W], which are the caller's until the next."""
     classes, low_height, low_width = logits.shape
     height, width = size
-    weights = bilinear(low_height, height)
+    used, weights = bilinear(low_height, height, AS_TORCH)
+    logits = logits[:, used]
     rows = min(height, max(1, BLOCK_VALUES // (classes * width)))
     # One place for every band: memory that is asked for anew is new to the cache too.
     wide = np.empty((classes * rows, width), dtype=np.float32)
@@ -131,7 +132,7 @@ def _pixels(axis: Axis, after: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def _axis(inputs: int, outputs: int) -> Axis:
-    low, weight = taps(inputs, outputs)
+    low, weight = taps(inputs, outputs, AS_TORCH)
     count = np.bincount(low, minlength=inputs)
     return Axis(low, weight, np.cumsum(count) - count, count)
 

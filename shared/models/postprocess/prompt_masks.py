@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.imaging.resizing import AS_TORCH, bilinear
 from shared.types import Float16Array, Float32Array, PromptMask, Region
 
 STABILITY_OFFSET = 1.0
@@ -51,24 +52,10 @@ class LogitFrame:
     columns: Axis
 
 
-def taps(inputs: int, outputs: int) -> tuple[NDArray[np.int64], Float32Array]:
-    """Of each output of bilinear resizing with half-pixel centres, edges repeated, no antialiasing: the lower of the
-    two neighbours that it lies between, ascending, and the other one's weight."""
-    scale = np.float32(inputs) / np.float32(outputs)
-    source = np.maximum(scale * (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
-    low = np.minimum(source.astype(np.int64), inputs - 1)
-    return low, np.clip(source - low, 0, 1).astype(np.float32)
-
-
-def bilinear(inputs: int, outputs: int) -> Float32Array:
-    """The matrix [outputs, inputs] of bilinear resizing: what `taps` says of each output."""
-    low, weight = taps(inputs, outputs)
-    high = np.minimum(low + 1, inputs - 1)
-    matrix = np.zeros((outputs, inputs), dtype=np.float32)
-    each = np.arange(outputs)
-    np.add.at(matrix, (each, low), 1 - weight)
-    np.add.at(matrix, (each, high), weight)
-    return matrix
+def _matrix(inputs: int, outputs: int) -> Float32Array:
+    """The matrix [outputs, inputs] of bilinear resizing."""
+    seen, weights = bilinear(inputs, outputs, AS_TORCH)
+    return np.pad(weights, ((0, 0), (seen.start, inputs - seen.stop)))
 
 
 def _axis(weights: Float32Array) -> Axis:
@@ -79,17 +66,17 @@ def _axis(weights: Float32Array) -> Axis:
 
 @lru_cache(maxsize=64)
 def _resized_axis(inputs: int, outputs: int) -> Axis:
-    return _axis(bilinear(inputs, outputs))
+    return _axis(_matrix(inputs, outputs))
 
 
 @lru_cache(maxsize=64)
 def _padded_axis(inputs: int, padded: int, valid: int, outputs: int) -> Axis:
-    return _axis(bilinear(valid, outputs) @ bilinear(inputs, padded)[:valid])
+    return _axis(_matrix(valid, outputs) @ _matrix(inputs, padded)[:valid])
 
 
 @lru_cache(maxsize=64)
 def _cropped_axis(inputs: int, valid: int, outputs: int) -> Axis:
-    return _axis(np.pad(bilinear(valid, outputs), ((0, 0), (0, inputs - valid))))
+    return _axis(np.pad(_matrix(valid, outputs), ((0, 0), (0, inputs - valid))))
 
 
 def stretched(low: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
