@@ -79,4 +79,5 @@ def test_bands_of_any_width(band: float) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
     apart = foreground(pixels, expected, band).astype(int) - whole_matting.foreground(pixels, expected, band)
     assert np.abs(apart).max() <= 1
-    np.testing.assert_array_equal(signed_distance(mask), whole_matting.signed_distance(mask))
+    # On one core OpenCV leaves distances to IPP, whose last place depends on where the memory lies.
+    np.testing.assert_allclose(signed_distance(mask), whole_matting.signed_distance(mask), rtol=1e-6)
