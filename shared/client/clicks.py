@@ -10,9 +10,10 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
-from shared.client.reach import ServerUnreachable
+from shared.client.reach import ServerUnreachable, not_in_time
 from shared.client.results import Prompted
 from shared.client.transport import Closing, foreign, told
+from shared.errors import DeadlineExceeded
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 
@@ -21,15 +22,18 @@ class Clicks(Closing):
     """A context manager; blocking, for one thread. Every method raises the classes of `shared.errors`.
 
     `ask` is one prompt and its answer. To hover, `send` as often as the pointer moves and `receive` in between: an
-    answer that is None was overtaken by a newer prompt.
+    answer that is None was overtaken by a newer prompt. What takes longer than the time-out is `DeadlineExceeded`; the
+    connection stays, and an answer may still come.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self._url, self._timeout_s = url, timeout_s
         self._open = ExitStack()
         try:
             connecting = connect(url, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES)
             self._socket = self._open.enter_context(connecting)
+        except TimeoutError as error:  # before the connection, or before the WebSocket
+            raise DeadlineExceeded(f"No connection to {url} in time.") from error
         except (OSError, WebSocketException) as error:
             raise ServerUnreachable(f"No connection to {url}: {error}") from error
         self._count = 0
@@ -77,7 +81,9 @@ class Clicks(Closing):
     def _message(self) -> dict[str, Any]:
         try:
             message: Any = json.loads(self._socket.recv(self._timeout_s))
-        except (OSError, ConnectionClosed) as error:  # TimeoutError is an OSError
+        except TimeoutError as error:
+            raise not_in_time(self._url) from error
+        except (OSError, ConnectionClosed) as error:
             raise ServerUnreachable(f"No answer: {error}") from error
         except ValueError as error:
             raise foreign(200) from error

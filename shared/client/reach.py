@@ -23,8 +23,13 @@ def unanswered(error: httpx.TransportError, url: object) -> SegServeError:
     if isinstance(error, httpx.ConnectTimeout):
         return DeadlineExceeded(f"No connection to {url} in time: its machine is away, or a firewall is between.")
     if isinstance(error, httpx.TimeoutException):
-        return DeadlineExceeded(f"No answer from {url} in time: it took the connection and is not done.")
+        return not_in_time(url)
     return ServerUnreachable(_told(error, url))
+
+
+def not_in_time(url: object) -> DeadlineExceeded:
+    """The server is there, and too slow for the client's time-out."""
+    return DeadlineExceeded(f"No answer from {url} in time: it took the connection and is not done.")
 
 
 def _told(error: httpx.TransportError, url: object) -> str:

@@ -105,9 +105,9 @@ class Line(_End):
         caller that is cancelled ends the replica's work. Raises `LineLost`."""
         if self.lost:
             raise LineLost
-        number = next(self._numbers)
+        number, payload = next(self._numbers), pickle.dumps((method, arguments), pickle.HIGHEST_PROTOCOL)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self.send(number, pickle.dumps((method, arguments), pickle.HIGHEST_PROTOCOL))
+        self.send(number, payload)
         try:
             return await future
         finally:
@@ -190,13 +190,15 @@ class _Served(_End):
 
     async def _answer(self, number: int, method: str, arguments: tuple[object, ...]) -> None:
         try:
-            answer = await self._methods[method](*arguments)
-        except SegServeError as error:
-            answer = error
+            try:
+                answer = await self._methods[method](*arguments)
+            except SegServeError as error:
+                answer = error
+            payload = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
         except Exception:
             logger.exception("%s failed", method)
-            answer = InternalError()
-        self.send(number, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+            payload = pickle.dumps(InternalError(), pickle.HIGHEST_PROTOCOL)
+        self.send(number, payload)
 
 
 def sweep() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from shared.client import Client, ServerUnreachable
-from shared.errors import InternalError
+from shared.errors import DeadlineExceeded, InternalError
 from tests.unit.client.test_reach import answering
 
 ID = "sha256:" + "0" * 64
@@ -28,6 +28,13 @@ def saying(*messages: str, paths: list[str] | None = None) -> Iterator[str]:
             connection.recv()
             connection.send(message)
 
+    with served(answer) as url:
+        yield url
+
+
+@contextmanager
+def served(answer: Callable[[ServerConnection], None]) -> Iterator[str]:
+    """A WebSocket server that gives each connection to `answer`."""
     with serve(answer, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -50,6 +57,34 @@ def saying(*messages: str, paths: list[str] | None = None) -> Iterator[str]:
 def test_a_server_without_this_websocket_is_unreachable(answer: bytes) -> None:
     with answering(answer) as address, Client(f"http://{address}") as client, pytest.raises(ServerUnreachable):
         client.clicks(ID)
+
+
+def test_a_server_that_does_not_become_a_websocket_in_time() -> None:
+    with answering(None) as address, Client(f"http://{address}", timeout_s=0.2) as client:
+        with pytest.raises(DeadlineExceeded, match=f"No connection to ws://{address}/.* in time"):
+            client.clicks(ID)
+
+
+def test_an_answer_that_takes_too_long_may_still_come() -> None:
+    told = threading.Event()
+
+    def answer(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.send(OPENED)
+        connection.recv()
+        told.wait()
+        connection.send('{"id": 1, "dropped": true}')
+
+    with served(answer) as url, Client(url) as client, client.clicks(ID) as clicks:
+        clicks.send([{"points": [[1, 1]]}])
+        patience, clicks._timeout_s = clicks._timeout_s, 0.1
+        try:
+            with pytest.raises(DeadlineExceeded, match="No answer from ws://.* in time"):
+                clicks.receive()
+        finally:
+            told.set()
+        clicks._timeout_s = patience
+        assert clicks.receive() == (1, None)
 
 
 @pytest.mark.parametrize("message", ["no JSON", "[]", '"text"', '{"id": 1}', '{"pong": true}'])

@@ -48,6 +48,9 @@ class Replica:
     async def fail(self) -> None:
         raise ValueError("a secret")
 
+    async def untellable(self) -> object:
+        return lambda: "no pickle takes this"
+
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -66,7 +69,7 @@ def replica() -> Replica:
 
 @pytest.fixture
 async def address(replica: Replica) -> AsyncIterator[Address]:
-    methods: dict[str, Method] = {name: getattr(replica, name) for name in ("echo", "wait", "refuse", "fail")}
+    methods: dict[str, Method] = {name: getattr(replica, name) for name in ("echo", "wait", "refuse", "fail", "untellable")}
     server = LineServer(methods, "here")
     first, second = await asyncio.gather(server.address(), server.address())
     assert first is not None
@@ -101,6 +104,19 @@ async def test_a_refusal_is_a_value_and_a_failure_says_nothing_of_its_cause(line
     assert isinstance(refusal, Overloaded)
     assert isinstance(failure, InternalError)
     assert "secret" not in str(failure)
+    assert await line.call("echo", 1) == 1
+
+
+async def test_an_answer_that_cannot_be_sent_is_a_failure_at_once(line: Line) -> None:
+    async with asyncio.timeout(30):
+        assert isinstance(await line.call("untellable"), InternalError)
+    assert await line.call("echo", 1) == 1
+
+
+async def test_a_call_that_cannot_be_sent_is_not_under_way(line: Line) -> None:
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        await line.call("echo", lambda: 1)
+    assert line.under_way == 0
     assert await line.call("echo", 1) == 1
 
 
