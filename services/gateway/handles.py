@@ -34,6 +34,9 @@ CHANGING_POLL_S = 0.5
 SETTLED_POLL_S = 5.0
 """How often Serve's status is read: often while an application changes; each reading costs some CPU."""
 DESCRIBE_S = 10.0
+"""How long an application may take to say what it serves."""
+PATIENCE_S = 0.5
+"""How much of that a reading of Serve's status waits for: the others' next change is read after it."""
 STARTING_S = 2.0
 """When a caller may ask again for a model that may be starting."""
 DENSE_DEPLOYMENTS = ("Semantic", "Instance", "Panoptic")
@@ -115,6 +118,8 @@ class _Application:
     info: ModelInfo | None = None
     dense: DenseService | None = None
     promptable: PromptableService | None = None
+    asking: asyncio.Task[None] | None = None
+    """While it is asked what it serves."""
 
     @property
     def is_starting(self) -> bool:
@@ -133,7 +138,7 @@ class ServeDirectory:
         self._unread = False
         """Whether Serve still reads an application, and nobody knows what it will serve."""
         self.looked = asyncio.Event()
-        """Set once Serve's status was read."""
+        """Set once Serve's status was read, and what runs then has said what it serves or had the time to."""
 
     async def follow(self) -> None:
         """Poll until cancelled. A poll that fails leaves what is known as it is."""
@@ -153,7 +158,8 @@ class ServeDirectory:
         )
 
     async def refresh(self) -> None:
-        """Read Serve's status once and describe what is new or changed."""
+        """Read Serve's status once and have what is new or changed described. After the first time without waiting
+        long for it: who says nothing keeps nobody else from being known."""
         found = await asyncio.to_thread(statuses)
         known, self._applications, self._unread = self._applications, {}, False
         for name, overview in found.items():
@@ -165,36 +171,51 @@ class ServeDirectory:
             if overview.status != ApplicationStatus.DELETING and _service_deployment(overview):
                 application.status = overview
                 self._applications[name] = application
-        await asyncio.gather(*(self._describe(name, item) for name, item in self._applications.items()))
+        if asking := [task for name, item in self._applications.items() if (task := self._asked(name, item))]:
+            await asyncio.wait(asking, timeout=PATIENCE_S if self.looked.is_set() else DESCRIBE_S)
         self.looked.set()
 
-    async def _describe(self, name: str, application: _Application) -> None:
-        """Ask an application what it serves, unless nothing changed since it last said so. One that is at zero and has
-        never said it is asked all the same, which wakes it: nobody could ask for a model that is not known."""
+    def _asked(self, name: str, application: _Application) -> asyncio.Task[None] | None:
+        """The task that asks this application what it serves, begun unless nothing changed since it last said so. One
+        that is at zero and has never said it is asked all the same, which wakes it: nobody could ask for a model that
+        is not known."""
         overview = application.status
-        deployment = _service_deployment(overview)
-        if overview == application.described or deployment is None:
-            return
-        unknown_at_zero = application.info is None and overview.status == ApplicationStatus.RUNNING
-        if not _replicas(overview) and not (unknown_at_zero and _at_zero(overview)):
-            return
+        if application.asking is None and overview != application.described:
+            unknown_at_zero = application.info is None and overview.status == ApplicationStatus.RUNNING
+            if _replicas(overview) or (unknown_at_zero and _at_zero(overview)):
+                application.asking = asyncio.create_task(self._describe(name, application))
+        return application.asking
+
+    async def _describe(self, name: str, application: _Application) -> None:
+        """Ask, and put what it says in place of what it served before."""
+        try:
+            overview = application.status
+            deployment = _service_deployment(overview)
+            if deployment is None:
+                return
+            handle = await self._handle(name, deployment)
+            info: ModelInfo = await call(handle, "describe", deadline=time.time() + DESCRIBE_S)
+            if info != application.info:
+                logger.info("application %s serves %s@%s for %s", name, info.name, info.version, ", ".join(info.tasks))
+            application.info, application.described = info, overview
+            application.dense = application.promptable = None  # what it served before may have been the other
+            if deployment == PROMPTABLE_DEPLOYMENT:
+                application.promptable = PromptableOverHandle(handle, info, self._lines)
+            else:
+                application.dense = DenseOverHandle(handle, info, self._lines, lambda: _replicas(application.status))
+        except SegServeError as error:
+            logger.warning("application %s does not say what it serves: %s", name, error.message)
+        except Exception:
+            logger.exception("application %s cannot be asked what it serves", name)
+        finally:
+            application.asking = None
+
+    async def _handle(self, name: str, deployment: str) -> DeploymentHandle[Any]:
         handle = self._handles.get((name, deployment))
         if handle is None:
             handle = await asyncio.to_thread(serve.get_deployment_handle, deployment, name)
             self._handles[name, deployment] = handle
-        try:
-            info: ModelInfo = await call(handle, "describe", deadline=time.time() + DESCRIBE_S)
-        except SegServeError as error:
-            logger.warning("application %s does not say what it serves: %s", name, error.message)
-            return
-        if info != application.info:
-            logger.info("application %s serves %s@%s for %s", name, info.name, info.version, ", ".join(info.tasks))
-        application.info, application.described = info, overview
-        application.dense = application.promptable = None  # what it served before may have been the other
-        if deployment == PROMPTABLE_DEPLOYMENT:
-            application.promptable = PromptableOverHandle(handle, info, self._lines)
-        else:
-            application.dense = DenseOverHandle(handle, info, self._lines, lambda: _replicas(application.status))
+        return handle
 
     def models(self) -> Sequence[ModelInfo]:
         """Every model that has said what it serves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,7 @@ class Cluster:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.applications: dict[str, ApplicationStatusOverview] = {}
-        self.says: dict[str, ModelInfo | Exception] = {}
+        self.says: dict[str, ModelInfo | Exception | asyncio.Event] = {}
         self.described: list[str] = []
         monkeypatch.setattr(handles, "statuses", lambda: dict(self.applications))
         monkeypatch.setattr(serve, "get_deployment_handle", lambda deployment, name: name)
@@ -47,6 +48,9 @@ class Cluster:
         assert method == "describe"
         self.described.append(handle)
         said = self.says[handle]
+        if isinstance(said, asyncio.Event):
+            await said.wait()
+            said = info(handle, version="late")
         if isinstance(said, Exception):
             raise said
         return said
@@ -152,6 +156,39 @@ async def test_a_model_that_does_not_say_what_it_is_keeps_the_gateway_from_ready
     await directory.refresh()
     assert names(directory) == ["street@1", "other@1"]
     assert (await states(directory))[0]
+
+
+async def test_one_that_hangs_keeps_no_other_from_being_known(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handles, "PATIENCE_S", 0.01)
+    directory = ServeDirectory()
+    await directory.refresh()
+    cluster.applications |= {"hung": application("Panoptic"), "b": application("Instance")}
+    cluster.says |= {"hung": (hung := asyncio.Event()), "b": info("other", "instance")}
+    async with asyncio.timeout(30):
+        await directory.refresh()
+        assert names(directory) == ["street@1", "other@1"]
+        assert not (await states(directory))[0]
+        cluster.applications["c"], cluster.says["c"] = application("Decoder"), info("sam", "promptable")
+        cluster.says["a"], cluster.applications["a"] = info("street", version="2"), application(running=2)
+        await directory.refresh()
+        assert names(directory) == ["street@2", "other@1", "sam@1"]
+        assert cluster.described.count("hung") == 1, "it is still being asked"
+        hung.set()
+        await directory.refresh()
+    assert names(directory) == ["street@2", "hung@late", "other@1", "sam@1"]
+    assert (await states(directory))[0]
+
+
+async def test_an_application_that_cannot_be_asked_is_asked_again(cluster: Cluster) -> None:
+    cluster.says["a"] = RuntimeError("no handle")
+    directory = ServeDirectory()
+    await directory.refresh()
+    assert names(directory) == []
+    cluster.says["a"] = info("street")
+    await directory.refresh()
+    assert names(directory) == ["street@1"]
 
 
 async def test_a_model_that_may_be_starting_is_not_ready_and_not_unknown(cluster: Cluster) -> None:
