@@ -55,7 +55,8 @@ def create_app(
 ) -> FastAPI:
     """The whole HTTP interface over these models, this image store and these metrics; `closes` are awaited when it has
     answered its last request."""
-    errors = ErrorAnswers(sink)
+    routes = [route for module in MODULES for route in module.router.routes]
+    errors = ErrorAnswers(sink, routes)
     app = FastAPIOffline(
         title="SegServe",
         description=DESCRIPTION,
@@ -90,7 +91,7 @@ def create_app(
         app.include_router(module.router)
     app.router.routes[:] = [*app.router.routes[ahead:], *app.router.routes[:ahead]]
     documentation.complete(app)
-    direct(app, [route for module in MODULES for route in module.router.routes])
+    direct(app, routes)
     return app
 
 

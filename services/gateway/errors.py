@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import orjson
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from services.gateway.scopes import request_id, route
@@ -61,10 +63,11 @@ _OF_STATUS: Mapping[int, type[SegServeError]] = {
 
 
 class ErrorAnswers:
-    """Turns exceptions into responses, and counts refusals by their code."""
+    """Turns exceptions into responses, and counts refusals by their code. `routes`: what `Allow` is read from."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, routes: Iterable[BaseRoute] = ()) -> None:
         self._sink = sink
+        self._routes = [route for route in routes if isinstance(route, APIRoute)]
 
     async def handle(self, request: Request, error: Exception) -> Response:
         """FastAPI's signature of an exception handler."""
@@ -77,7 +80,18 @@ class ErrorAnswers:
             logger.error("%s %s failed", scope.get("method"), route(scope), exc_info=error)
         if not isinstance(known, NOT_REFUSED):
             self._sink.count("segserve_rejections_total", reason=known.code)
-        return as_response(known, request_id(scope), error)
+        response = as_response(known, request_id(scope), error)
+        if (allowed := response.headers.get("Allow")) is not None:
+            response.headers["Allow"] = self._allowed(scope, allowed)
+        return response
+
+    def _allowed(self, scope: Scope, told: str) -> str:
+        """The methods of every route with this path: one that was refused tells of its own."""
+        methods = set(told.split(", "))
+        for each in self._routes:
+            if each.matches(scope)[0] is not Match.NONE:
+                methods |= each.methods or set()
+        return ", ".join(sorted(methods))
 
 
 def as_response(known: SegServeError, identifier: str, cause: Exception | None = None) -> Response:

@@ -71,6 +71,21 @@ async def test_refusals_for_now_say_when_to_come_back(error: Exception, seconds:
 async def test_a_wrong_method_says_which_are_right(gateway: Running) -> None:
     response = await gateway.client.get(SEMANTIC)
     assert response.headers["allow"] == "POST"
+    response = await gateway.client.patch("/v1/images/sha256:" + "0" * 64)
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+PATHS = ("/v1/images", "/v1/models", "/v1/models/x", "/v1/labels", "/v1/labels/x", "/healthz", "/readyz", "/metrics")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1/images/x", "/v1/promptable/everything", "/docs", "/openapi.json"])
+async def test_what_is_allowed_is_what_is_not_refused(gateway: Running, path: str) -> None:
+    answers = {method: await gateway.client.request(method, path) for method in METHODS}
+    taken = {method for method, answer in answers.items() if answer.status_code != 405}
+    assert taken
+    for answer in answers.values():
+        assert answer.status_code != 405 or set(answer.headers["allow"].split(", ")) == taken
 
 
 async def test_a_request_past_its_deadline_is_told_and_its_work_cancelled() -> None:
