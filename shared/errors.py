@@ -6,11 +6,15 @@ Only `message` and `details` reach a caller, never `str(exc)` of an unknown erro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 SHOWN_CHARACTERS = 100
 """How much of an offending value an error repeats to its caller."""
+
+SHOWN_DETAILS = 20
+"""How many faults of one request an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class SegServeError(Exception):
         """An error about one field, whose message is the reason."""
         item = detail(field, value, limit, reason)
         return cls(f"{field}: {reason}" if reason else "", (item,))
+
+    @classmethod
+    def about(cls, details: Sequence[Detail]) -> Self:
+        """An error about one field or several, whose message is the first one's reason."""
+        return cls(f"{details[0].field}: {details[0].reason}", tuple(details))
 
 
 class Malformed(SegServeError):

@@ -23,7 +23,7 @@ from services.gateway.context import Gateway
 from services.gateway.errors import as_known, fields
 from services.gateway.fields import check
 from services.gateway.middleware import stopped
-from services.gateway.prompts import Bounds, limit_prompts, typed
+from services.gateway.prompts import limit_prompts, typed
 from services.gateway.subjects import Subject, kept, subject_of
 from services.gateway.uploads import measure
 from shared.calls import Caller, EmbedCall, PromptCall, PromptOptions
@@ -38,6 +38,7 @@ from shared.errors import (
 )
 from shared.protocols import PromptableService
 from shared.schemas.clicks import ClickFields, OpenFields
+from shared.serving.prompts import Bounds
 from shared.telemetry.logs import bound
 
 logger = logging.getLogger(__name__)

@@ -16,14 +16,13 @@ from pydantic_core import ErrorDetails
 
 from services.gateway.body import BACKGROUND, IMAGE, Sent, parse_json
 from services.gateway.wording import origin_of, told, variants
-from shared.errors import SHOWN_CHARACTERS, Detail, InvalidOption, detail
+from shared.errors import SHOWN_CHARACTERS, SHOWN_DETAILS, Detail, InvalidOption, detail
 from shared.schemas.wire import Request
 
 Options = TypeVar("Options", bound=Request)
 Kind = Literal["text", "list", "flag", "number", "json"]
 
 IMAGE_ID = "image_id"
-SHOWN_ERRORS = 20
 _HINTS = {
     IMAGE: "an image goes into a multipart part, the raw body or the JSON body",
     "image_url": "images are not fetched by URL here: send the image itself",
@@ -49,20 +48,14 @@ def check(options: type[Options], fields: Mapping[str, Any]) -> Options:
     try:
         return options.model_validate(fields) if fields else _untouched(options)
     except ValidationError as error:
-        details = [_detail(each, options) for each in error.errors(include_url=False)[:SHOWN_ERRORS]]
-        raise invalid(details) from None
+        details = [_detail(each, options) for each in error.errors(include_url=False)[:SHOWN_DETAILS]]
+        raise InvalidOption.about(details) from None
 
 
 @cache
 def _untouched(options: type[Options]) -> Options:
     """What most requests ask for: every default. Frozen, so one serves all."""
     return options.model_validate({})
-
-
-def invalid(details: Iterable[Detail]) -> InvalidOption:
-    """The error for these details; its message is the first one's."""
-    found = tuple(details)
-    return InvalidOption(f"{found[0].field}: {found[0].reason}", found)
 
 
 def shown(value: object) -> str | None:

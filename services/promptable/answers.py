@@ -46,12 +46,23 @@ def check_format(options: PromptOptions, items: Sequence[DecoderInput]) -> None:
     """Raises `InvalidOption` for a format that this task does not have, or has not for so many masks."""
     if options.format not in (*TEXT_FORMATS, *WHOLE_FORMATS):
         raise InvalidOption.of("format", options.format, "", f"promptable answers do not come as {options.format}")
-    if options.format not in WHOLE_FORMATS:
-        return
-    pixels = sum(math.prod(item.embedding.size) * (CANDIDATES if item.multimask else 1) for item in items)
+    if options.format in WHOLE_FORMATS:
+        masks = sum(CANDIDATES if item.multimask and options.format == "npz" else 1 for item in items)
+        check_masks(masks, items[0].embedding.size, options)
+
+
+def check_masks(masks: int, size: tuple[int, int], options: PromptOptions) -> None:
+    """Raises `InvalidOption` for more masks of an image of `size` (H, W) than may be there at once."""
+    pixels = masks * math.prod(size)
     if pixels > MAX_MASK_PIXELS:
         reason = f"too many masks of this size for {options.format}: ask for rle"
         raise InvalidOption.of("prompts", f"{pixels} pixels of masks", MAX_MASK_PIXELS, reason)
+
+
+def part_of(output: DecoderOutput, options: PromptOptions) -> DecoderOutput:
+    """What of a prompt's candidates, of which a phrase may have hundreds, one of `WHOLE_FORMATS` is made of: all of
+    them for npz, the best one for a picture."""
+    return output if options.format == "npz" else DecoderOutput(output.masks[:1])
 
 
 def encode_candidates(output: DecoderOutput, index: int, options: PromptOptions) -> Encoded:
@@ -82,15 +93,15 @@ def whole_answer(
     pixels: UInt8Array | None,
     decode: Decode,
 ) -> Answer:
-    """An overlay or an effect of the best mask of each prompt on `pixels` of `size` (H, W), or without them every mask
-    as numpy's archive. `decode` reads a background. Raises `InvalidOption` for too many masks."""
+    """An overlay or an effect of these masks on `pixels` of `size` (H, W), or without them numpy's archive of them.
+    `outputs` as `part_of` gives them; `decode` reads a background. Raises `InvalidOption` for too many masks."""
     if pixels is None:
         return npz_answer(**arrays(outputs, size, options.return_logits))
-    best = [output.masks[0] for output in outputs if output.masks]
+    shown = [mask for output in outputs for mask in output.masks]
     if options.format in EFFECTS:
-        objects = [(f"{_score(mask):.2f}", mask.region) for mask in best]
+        objects = [(f"{_score(mask):.2f}", mask.region) for mask in shown]
         return effect_answer(options.format, options.effect, pixels, objects, decode)
-    drawn = overlay_regions(pixels, [(mask.region, f"{_score(mask):.2f}") for mask in best])
+    drawn = overlay_regions(pixels, [(mask.region, f"{_score(mask):.2f}") for mask in shown])
     return picture_answer(encode_picture(drawn, "png"))
 
 

@@ -21,11 +21,13 @@ from services.promptable.answers import (
     WHOLE_FORMATS,
     Encoded,
     check_format,
+    check_masks,
     encode_candidates,
+    part_of,
     text_answer,
     whole_answer,
 )
-from services.promptable.prompts import check_prompts, decoder_items
+from services.promptable.prompts import check, decoder_items
 from shared.calls import Answer, EmbedAnswer, EmbedCall, ModelInfo, PromptCall
 from shared.catalog.card import Card
 from shared.errors import DeadlineExceeded, Detail, ImageStoreUnavailable, InvalidOption
@@ -33,6 +35,7 @@ from shared.imaging.decode import decode
 from shared.protocols import EncoderService, Sink
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
+from shared.serving.prompts import Bounds
 from shared.settings import Settings
 from shared.store.embeddings import EmbeddingStore
 from shared.store.images import ImageStore, Known, Unknown
@@ -116,7 +119,7 @@ class PromptablePipeline:
         async with until(call.caller.deadline):
             with stages.stage("embedding"):
                 embedding, tier = await self.embedding(call)
-            check_prompts(call.prompts, embedding.size, self.info.text_prompts)
+            check(call.prompts, Bounds((embedding.size[1], embedding.size[0]), self.info.text_prompts))
             items = decoder_items(call.prompts, embedding, call.options.multimask)
             check_format(call.options, items)
             self.sink.count("segserve_decoder_prompts_total", len(items), model=self.info.name)
@@ -187,14 +190,22 @@ class PromptablePipeline:
             return await away(lambda: text_answer(common, encoded, call.options))
 
     async def _whole(self, call: PromptCall, items: Sequence[DecoderInput], stages: Stages) -> Answer:
+        size, masks = items[0].embedding.size, 0
+
+        async def needed(index: int, item: DecoderInput) -> DecoderOutput:
+            nonlocal masks
+            output = part_of(await self.decoded(index, item, call.caller.deadline), call.options)
+            masks += len(output.masks)
+            check_masks(masks, size, call.options)
+            return output
+
         with stages.stage("predict"):
-            outputs = await self.each(items, lambda index, item: self.decoded(index, item, call.caller.deadline))
+            outputs = await self.each(items, needed)
         pixels = None
         if call.options.format != "npz":
             with stages.stage("decode"):
                 pixels = await self.pixels(call)
         with stages.stage("encode"):
-            size = items[0].embedding.size
             return await self.off_loop(lambda: whole_answer(outputs, size, call.options, pixels, self.decode))
 
     async def pixels(self, call: PromptCall) -> UInt8Array:

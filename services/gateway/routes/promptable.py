@@ -16,7 +16,7 @@ from services.gateway.context import Gateway, gateway
 from services.gateway.documentation import documented
 from services.gateway.effects import effect_of
 from services.gateway.negotiation import answer_format
-from services.gateway.prompts import Bounds, typed
+from services.gateway.prompts import typed
 from services.gateway.responses import respond
 from services.gateway.routes.plain import PlainRoute
 from services.gateway.subjects import kept, subject_of
@@ -26,6 +26,7 @@ from shared.errors import ImageNotFound, ImageStoreUnavailable
 from shared.protocols import PromptableService
 from shared.schemas.answers import PromptableAnswer
 from shared.schemas.options import PromptableOptions
+from shared.serving.prompts import Bounds
 from shared.telemetry.stages import Stages
 
 TASK = "promptable"

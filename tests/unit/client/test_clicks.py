@@ -60,9 +60,9 @@ def test_a_server_without_this_websocket_is_unreachable(answer: bytes) -> None:
 
 
 def test_a_server_that_does_not_become_a_websocket_in_time() -> None:
-    with answering(None) as address, Client(f"http://{address}", timeout_s=0.2) as client:
-        with pytest.raises(DeadlineExceeded, match=f"No connection to ws://{address}/.* in time"):
-            client.clicks(ID)
+    late = pytest.raises(DeadlineExceeded, match=r"No connection to ws://.* in time")
+    with answering(None) as address, Client(f"http://{address}", timeout_s=0.2) as client, late:
+        client.clicks(ID)
 
 
 def test_an_answer_that_takes_too_long_may_still_come() -> None:
@@ -79,7 +79,7 @@ def test_an_answer_that_takes_too_long_may_still_come() -> None:
         clicks.send([{"points": [[1, 1]]}])
         patience, clicks._timeout_s = clicks._timeout_s, 0.1
         try:
-            with pytest.raises(DeadlineExceeded, match="No answer from ws://.* in time"):
+            with pytest.raises(DeadlineExceeded, match=r"No answer from ws://.* in time"):
                 clicks.receive()
         finally:
             told.set()

@@ -13,10 +13,11 @@ from services.gateway.body import Sent, parse, parse_json
 from services.gateway.errors import body
 from services.gateway.fields import check, gather
 from services.gateway.negotiation import answer_format
-from services.gateway.prompts import Bounds, typed
+from services.gateway.prompts import typed
 from shared.errors import SegServeError
 from shared.schemas.options import InstanceOptions, PanopticOptions, PromptableOptions, SemanticOptions, UploadOptions
 from shared.schemas.wire import Request
+from shared.serving.prompts import Bounds
 from shared.settings import Settings
 from shared.types import Prompt
 

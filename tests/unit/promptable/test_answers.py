@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from services.promptable.answers import whole_answer
-from shared.calls import Effect, PromptOptions
+from shared.calls import Answer, Effect, PromptOptions
 from shared.errors import ImageNotFound, InvalidOption
 from shared.imaging.png import read_label_png
 from shared.imaging.rle import decode as decode_rle
@@ -120,6 +122,32 @@ async def test_pictures_of_too_many_masks_are_refused(service: Service, monkeypa
     await service.answer(IMAGE, click(50, 10), click(5, 5, label=0), format="npz")
     with pytest.raises(InvalidOption, match="npz"):
         await service.answer(IMAGE, click(50, 10), click(5, 5), format="npz")
+
+
+async def test_a_picture_takes_no_more_than_it_shows(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def noted(outputs: Sequence[DecoderOutput], *rest: Any) -> Answer:
+        held.extend(len(output.masks) for output in outputs)
+        return whole_answer(outputs, *rest)
+
+    monkeypatch.setattr("services.promptable.answers.MAX_MASK_PIXELS", 30 * 60 * 2)
+    monkeypatch.setattr("services.promptable.pipeline.whole_answer", noted)
+    await service.answer(IMAGE, click(50, 10), click(5, 5), format="overlay", multimask=True)
+    assert held == [1, 1]
+    with pytest.raises(InvalidOption, match="too many masks of this size for cutout"):
+        await service.answer(IMAGE, click(50, 10), click(5, 5), click(30, 5), format="cutout")
+
+
+async def test_masks_of_phrases_are_counted_as_they_come(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = service.decoder._decoded
+    monkeypatch.setattr(service.decoder, "_decoded", lambda item: DecoderOutput(decoded(item).masks * 10))
+    monkeypatch.setattr("services.promptable.answers.MAX_MASK_PIXELS", 30 * 60 * 50)
+    with pytest.raises(InvalidOption, match="too many masks of this size for npz"):
+        await service.answer(IMAGE, *[click(5, 5)] * 50, format="npz", multimask=False)
+    assert sum(service.decoder.batches) < 50
+    answer = await service.answer(IMAGE, *[click(5, 5)] * 50, format="cutout", multimask=False)
+    assert len(zipfile.ZipFile(io.BytesIO(answer.body)).namelist()) == 50
 
 
 async def test_the_best_mask_of_each_prompt_is_cut_out(service: Service) -> None:

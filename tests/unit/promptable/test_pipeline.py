@@ -191,10 +191,10 @@ async def test_three_candidates_for_a_single_click(
 @pytest.mark.parametrize(
     ("prompt", "field"),
     [
-        (click(60.5, 3), "prompts[1].points[0]"),
-        (click(3, -1), "prompts[1].points[0]"),
-        (click(float("nan"), 3), "prompts[1].points[0]"),
-        (Prompt(box=(0, 0, 61, 30)), "prompts[1].box"),
+        (click(60.5, 3), "prompts[1].points[0][0]"),
+        (click(3, -1), "prompts[1].points[0][1]"),
+        (click(float("nan"), 3), "prompts[1].points[0][0]"),
+        (Prompt(box=(0, 0, 61, 30)), "prompts[1].box[2]"),
         (Prompt(box=(5, 5, 5, 30)), "prompts[1].box"),
         (Prompt(box=(float("nan"), 5, 6, 30)), "prompts[1].box"),
         (Prompt(), "prompts[1]"),

@@ -7,11 +7,12 @@ import pickle
 import numpy as np
 import pytest
 
-from services.promptable.prompts import check_prompts
+from services.promptable.prompts import check
 from shared.errors import InvalidOption
+from shared.serving.prompts import Bounds
 from shared.types import Prompt
 
-SIZE = (40, 60)
+BOUNDS = Bounds((60, 40), text=False)
 
 
 def click(x: float, y: float) -> Prompt:
@@ -42,22 +43,22 @@ def test_a_prompt_travels_between_processes(prompt: Prompt) -> None:
 
 @pytest.mark.parametrize("prompt", [click(0, 0), click(60, 40), Prompt(box=(0.0, 0.0, 60.0, 40.0))])
 def test_the_edges_belong_to_the_image(prompt: Prompt) -> None:
-    check_prompts([prompt], SIZE, takes_text=False)
+    check([prompt], BOUNDS)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "field"),
+    ("prompt", "fields"),
     [
-        (click(60.5, 3), "prompts[1].points[0]"),
-        (click(3, -0.5), "prompts[1].points[0]"),
-        (click(float("nan"), 3), "prompts[1].points[0]"),
-        (Prompt(box=(1.0, 2.0, 3.0, 41.0)), "prompts[1].box"),
-        (Prompt(box=(1.0, float("nan"), 3.0, 4.0)), "prompts[1].box"),
-        (Prompt(box=(3.0, 2.0, 3.0, 4.0)), "prompts[1].box"),
+        (click(60.5, 3), ["prompts[1].points[0][0]"]),
+        (click(3, -0.5), ["prompts[1].points[0][1]"]),
+        (click(float("nan"), 3), ["prompts[1].points[0][0]"]),
+        (Prompt(box=(1.0, 2.0, 3.0, 41.0)), ["prompts[1].box[3]"]),
+        (Prompt(box=(1.0, float("nan"), 3.0, 4.0)), ["prompts[1].box", "prompts[1].box[1]"]),
+        (Prompt(box=(3.0, 2.0, 3.0, 4.0)), ["prompts[1].box"]),
     ],
     ids=["right", "above", "not a number", "low", "box not a number", "no area"],
 )
-def test_what_lies_outside_is_named(prompt: Prompt, field: str) -> None:
+def test_what_lies_outside_is_named(prompt: Prompt, fields: list[str]) -> None:
     with pytest.raises(InvalidOption) as refused:
-        check_prompts([click(1, 1), prompt], SIZE, takes_text=False)
-    assert [each.field for each in refused.value.details] == [field]
+        check([click(1, 1), prompt], BOUNDS)
+    assert [each.field for each in refused.value.details] == fields

@@ -69,7 +69,9 @@ def replica() -> Replica:
 
 @pytest.fixture
 async def address(replica: Replica) -> AsyncIterator[Address]:
-    methods: dict[str, Method] = {name: getattr(replica, name) for name in ("echo", "wait", "refuse", "fail", "untellable")}
+    methods: dict[str, Method] = {
+        name: getattr(replica, name) for name in ("echo", "wait", "refuse", "fail", "untellable")
+    }
     server = LineServer(methods, "here")
     first, second = await asyncio.gather(server.address(), server.address())
     assert first is not None
