@@ -57,7 +57,7 @@ SUBJECTS = (
     Subject("mask2former-swin-tiny-coco-panoptic", 16, 2, preprocess={"buckets": ((800, 1088),)}),
     Subject("eomt-large-ade-semantic", 32, 2),
     Subject("sam2.1-hiera-small", 16, 3, "promptable"),
-    Subject("street", 64, 5, preprocess={"buckets": ((504, 672),)}),
+    Subject("street", 64, 5, preprocess={"dense_buckets": ((504, 672),)}),
 )
 
 
@@ -69,9 +69,8 @@ def write_card(subject: Subject, folder: Path, tiny: bool = False) -> Card:
     if tiny and card.tiny:
         card = card.shrunk()
     elif subject.preprocess:
-        extras = {key: value for key, value in card.extras.items() if key != "dense_buckets"}
         preprocess = card.preprocess.model_copy(update=dict(subject.preprocess))
-        card = card.model_copy(update={"preprocess": preprocess, "extras": extras})
+        card = card.model_copy(update={"preprocess": preprocess})
     card = card.model_copy(update={"name": subject.name, "tasks": (subject.task,), "default_for": ()})
     if not isinstance(find_card(subject.card).weights, FileWeights):
         path = folder / f"{subject.name}.safetensors"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.types import EngineName, Precision, Role, Task
 
@@ -55,6 +55,11 @@ class RandomWeights(Strict):
 Weights = Annotated[HubWeights | FileWeights | RandomWeights, Field(discriminator="source")]
 
 
+Side = Annotated[int, Field(gt=0)]
+Shape = tuple[Side, Side]
+"""Height and width in pixels."""
+
+
 class Preprocess(Strict):
     """How an image becomes the network's input; geometry in pixels of (height, width)."""
 
@@ -62,7 +67,7 @@ class Preprocess(Strict):
     """squash: to `size`; fit: long side to `size`, padded; short_side: short side to `size`, long to `max_size`."""
     size: tuple[int, int] | int = 0
     max_size: int | None = None
-    multiple_of: int = 1
+    multiple_of: Side = 1
     align: Literal["pad", "resize"] = "pad"
     """How a side reaches `multiple_of` or a bucket: padding at the bottom right, or a small stretch."""
     padding: Literal["mean", "black"] = "mean"
@@ -74,12 +79,23 @@ class Preprocess(Strict):
     channels: Literal["rgb", "bgr"] = "rgb"
     interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
     antialias: bool = True
-    buckets: tuple[tuple[int, int], ...] = ()
-    """Static (height, width) shapes that engines compile and warm; empty: the shapes that `resize` yields."""
+    buckets: tuple[Shape, ...] = ()
+    """Static shapes that engines compile and warm; empty: the shapes that `resize` yields."""
+    dense_buckets: tuple[Shape, ...] | None = Field(default=None, min_length=1)
+    """Of a network with both: what dense tasks see instead of `buckets`, in which an image is embedded for prompts."""
     window: tuple[int, int] | None = None
     """The network looks through windows of this (height, width), and what it says where they overlap is averaged."""
     window_overlap: int = Field(default=0, ge=0)
     """Least pixels that neighbouring windows share."""
+
+    @field_validator("dense_buckets")
+    @classmethod
+    def _whole_cells(cls, shapes: tuple[Shape, ...] | None, info: ValidationInfo) -> tuple[Shape, ...] | None:
+        step = info.data.get("multiple_of", 1)
+        for height, width in shapes or ():
+            if height % step or width % step:
+                raise ValueError(f"{height}x{width}: sides must be multiples of {step} (multiple_of)")
+        return shapes
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Preprocess:

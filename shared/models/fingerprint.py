@@ -16,7 +16,8 @@ def encoder_fingerprint(encoder_sha256: str, preprocess: Preprocess, precision: 
     """32 hexadecimal digits over the encoder (its weights, its settings, what it keeps of an image), preprocessing,
     arithmetic and engine. What decodes is no part of it. How the store keeps the tensors is the store's to add.
 
-    Shape buckets count only where they change the picture that the network sees, so all of `preprocess` is taken.
+    Shape buckets count only where they change the picture that the network sees, so all of `preprocess` is taken but
+    what dense tasks alone see.
     """
-    facts = [encoder_sha256, preprocess.model_dump(mode="json"), precision, engine]
+    facts = [encoder_sha256, preprocess.model_dump(mode="json", exclude={"dense_buckets"}), precision, engine]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:LENGTH]

@@ -22,10 +22,8 @@ Bucket = tuple[int, int]
 
 
 def dense_buckets(card: Card) -> tuple[Bucket, ...]:
-    """What the dense tasks see an image in: `extras.dense_buckets` of the card, else its `preprocess.buckets`, in which
-    an image is embedded for prompts."""
-    chosen: Sequence[Sequence[int]] = card.extras.get("dense_buckets", card.preprocess.buckets)
-    return tuple((int(height), int(width)) for height, width in chosen)
+    """What the dense tasks see an image in: `preprocess.dense_buckets` of the card, else its `buckets`."""
+    return card.preprocess.dense_buckets or card.preprocess.buckets
 
 
 def place(size: tuple[int, int], buckets: Sequence[Bucket]) -> Placement:

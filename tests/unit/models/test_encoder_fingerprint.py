@@ -104,10 +104,13 @@ def test_a_setting_of_the_encoder_that_is_no_weight_counts() -> None:
     assert fingerprint(configured(card, "mask_decoder_config", layer_norm_eps=1e-3)) == fingerprint(card)
 
 
-def test_preprocessing_counts() -> None:
+@pytest.mark.parametrize(
+    ("change", "counts"), [({"mean": (0.5, 0.5, 0.5)}, True), ({"dense_buckets": ((64, 64),)}, False)]
+)
+def test_preprocessing_counts_that_the_encoder_sees(change: dict[str, object], counts: bool) -> None:
     card = tiny(find_card("sam-vit-base"))
-    other = card.model_copy(update={"preprocess": card.preprocess.model_copy(update={"mean": (0.5, 0.5, 0.5)})})
-    assert fingerprint(other) != fingerprint(card)
+    other = card.model_copy(update={"preprocess": card.preprocess.model_copy(update=change)})
+    assert (fingerprint(other) != fingerprint(card)) is counts
 
 
 def test_one_encoder_under_sam_and_under_hq_is_kept_apart(tmp_path: Path) -> None:

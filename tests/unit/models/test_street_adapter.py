@@ -15,7 +15,7 @@ from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.errors import InvalidOption
 from shared.imaging.sample import CAR, ROAD, SKY, street_scene
-from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, place
+from shared.models.adapters.street_frame import STRIDE, cells, dense_buckets, letterboxed, place
 from shared.models.files import BUNDLED
 from shared.protocols import LoadedModels
 from shared.types import (
@@ -240,9 +240,10 @@ def test_random_weights_need_no_file(card: Card) -> None:
     assert models.roles["semantic"].predict([DenseInput(street_scene()[0])])[0].labels.shape == (360, 480)
 
 
+@pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("size", [(360, 480), (1080, 1920), (4000, 3000), (500, 500), (1, 1), (10, 4000), (375, 1242)])
-def test_images_lie_in_the_bucket_that_shows_them_largest(card: Card, size: tuple[int, int]) -> None:
-    buckets = card.preprocess.buckets
+def test_images_lie_in_the_bucket_that_shows_them_largest(card: Card, size: tuple[int, int], dense: bool) -> None:
+    buckets = dense_buckets(card) if dense else card.preprocess.buckets
     placement = place(size, buckets)
     assert tuple(placement.canvas) in buckets
     assert tuple(placement.image) == size
@@ -276,6 +277,7 @@ def test_the_card_says_what_the_network_does(card: Card) -> None:
     assert card.preprocess.mean == PIXEL_MEAN
     np.testing.assert_allclose(np.array(card.preprocess.std) / card.preprocess.scale, 1 / np.array(PIXEL_SCALE))
     assert CENTRES == THINGS
+    assert card.preprocess.multiple_of == STRIDE
     graphs = [name for name in card.extras.values() if isinstance(name, str)]
     assert len(graphs) == 3
     assert all((BUNDLED / name).is_file() for name in graphs)

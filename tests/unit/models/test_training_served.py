@@ -19,7 +19,8 @@ from shared.types import DenseInput
 def test_photos_are_seen_in_the_buckets_in_which_they_are_served() -> None:
     pixels = street_scene(160, 120, 5)[0]
     card = find_card("street")
-    card = card.model_copy(update={"extras": {**card.extras, "dense_buckets": [[240, 320], [320, 240]]}})
+    preprocess = card.preprocess.model_copy(update={"dense_buckets": ((240, 320), (320, 240))})
+    card = card.model_copy(update={"preprocess": preprocess})
     served = load(card, LoadOptions(roles=("semantic",), engine="openvino", precision="f32")).roles["semantic"]
     labels = torch.from_numpy(served.predict([DenseInput(pixels)])[0].labels)
     net = load_street(BUNDLED / "street.safetensors").dense
