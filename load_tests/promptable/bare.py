@@ -14,7 +14,6 @@ from shared.catalog.loading import LoadOptions, load, settle
 from shared.imaging.compose import encode_picture
 from shared.imaging.sample import street_scene
 from shared.models.adapters.street_prompt import StreetDecoder
-from shared.models.engines.engine import parse_precision
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, from_ir
 from shared.models.files import locate
 from shared.protocols import Model
@@ -97,14 +96,8 @@ def _in_one_graph(card: Card, options: LoadOptions, engine: str) -> dict[str, De
     """The decoder of exported graphs without its cut; nothing for a card that has no such graph."""
     if engine != OpenVinoEngine.name or "decoder" not in card.extras:
         return {}
-    chosen = OpenVinoOptions(
-        parse_precision(options.precision),
-        options.threads,
-        cache_dir=options.cache_dir,
-        in_flight=options.in_flight,
-    )
     path = locate(card.name, str(card.extras["decoder"]), options.weights_dir)
-    return {WHOLE: StreetDecoder(from_ir(path, chosen), card.preprocess)}
+    return {WHOLE: StreetDecoder(from_ir(path, OpenVinoOptions.of(options)), card.preprocess)}
 
 
 def read_only(embedding: Embedding) -> Embedding:

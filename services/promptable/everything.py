@@ -22,7 +22,6 @@ from shared.catalog.card import Card
 from shared.errors import InvalidOption
 from shared.imaging import rle
 from shared.imaging.compose import encode_picture
-from shared.serving.answers import common_fields
 from shared.telemetry.stages import Stages
 from shared.types import DecoderInput, DecoderOutput, Embedding, Prompt, Region, UInt8Array
 
@@ -69,13 +68,7 @@ class EverythingPipeline:
         with stages.stage("predict"):
             async for event in run.events():
                 yield event
-        info, size, options = self._promptable.info, embedding.size, call.options
-        common = {
-            "task": TASK,
-            **common_fields(info, call.caller, size),
-            "image_id": call.image_id,
-            "embedding": tier,
-        }
+        common, options = self._promptable.common(call, embedding.size, tier), call.options
         decode = self._promptable.decode
         with stages.stage("encode"):
             pixels = await run.pixels() if options.format in PICTURES else None

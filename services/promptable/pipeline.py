@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.promptable.answers import (
     CANDIDATES,
@@ -28,7 +28,7 @@ from services.promptable.answers import (
     whole_answer,
 )
 from services.promptable.prompts import check, decoder_items
-from shared.calls import Answer, EmbedAnswer, EmbedCall, ModelInfo, PromptCall
+from shared.calls import Answer, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall
 from shared.catalog.card import Card
 from shared.errors import DeadlineExceeded, Detail, ImageStoreUnavailable, InvalidOption
 from shared.imaging.decode import decode
@@ -180,12 +180,7 @@ class PromptablePipeline:
         elapsed = time.perf_counter() - begun
         stages.add("predict", max(0.0, elapsed - sum(encoding)))
         stages.add("encode", sum(encoding))
-        common = {
-            "task": TASK,
-            **common_fields(self.info, call.caller, size),
-            "image_id": call.image_id,
-            "embedding": tier,
-        }
+        common = self.common(call, size, tier)
         with stages.stage("encode"):
             return await away(lambda: text_answer(common, encoded, call.options))
 
@@ -207,6 +202,11 @@ class PromptablePipeline:
                 pixels = await self.pixels(call)
         with stages.stage("encode"):
             return await self.off_loop(lambda: whole_answer(outputs, size, call.options, pixels, self.decode))
+
+    def common(self, call: PromptCall | EverythingCall, size: tuple[int, int], tier: Tier) -> dict[str, Any]:
+        """What every JSON answer on an image of `size` (H, W) says; `tier`: where its embedding was found."""
+        shared = common_fields(self.info, call.caller, size)
+        return {"task": TASK, **shared, "image_id": call.image_id, "embedding": tier}
 
     async def pixels(self, call: PromptCall) -> UInt8Array:
         """The image itself, from the call or from the store. Raises `ImageNotFound`, `ImageStoreUnavailable`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
-from shared.evaluation.dataset import TrueObject, TrueSegment, Truth
+from shared.evaluation.dataset import TrueObject, TrueSegment, Truth, stuff_of
 from shared.labels import LabelSpace
 from shared.types import LabelArray, Region
 
@@ -37,12 +37,7 @@ def objects_of(labels: LabelArray, label_ids: Iterable[int]) -> tuple[TrueObject
 
 def truth_by_components(labels: LabelArray, space: LabelSpace) -> Truth:
     """Truth for all tasks from a label map alone: a component of a thing is an object, a stuff class one segment."""
-    ids = np.zeros(labels.shape, np.int32)
-    segments: list[TrueSegment] = []
-    for label_id in (int(value) for value in np.unique(labels)):
-        if label_id < len(space.labels) and label_id not in space.things:
-            segments.append(TrueSegment(len(segments) + 1, label_id))
-            ids[labels == label_id] = len(segments)
+    ids, segments = stuff_of(labels, space)
     objects = objects_of(labels, sorted(space.things))
     for found in objects:
         segments.append(TrueSegment(len(segments) + 1, found.label_id))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from shared.labels import LabelSpace
 from shared.types import BoolArray, Int32Array, LabelArray, Region, Task
 
@@ -50,6 +52,17 @@ class Truth:
     segments: tuple[TrueSegment, ...] = ()
     objects: tuple[TrueObject, ...] | None = None
     void: BoolArray | None = None
+
+
+def stuff_of(labels: LabelArray, space: LabelSpace) -> tuple[Int32Array, list[TrueSegment]]:
+    """Each class of stuff in the HxW labels as one segment: ids HxW, 0 where there is none, and the segments."""
+    ids = np.zeros(labels.shape, np.int32)
+    segments: list[TrueSegment] = []
+    for label_id in (int(value) for value in np.unique(labels)):
+        if label_id < len(space.labels) and label_id not in space.things:
+            segments.append(TrueSegment(len(segments) + 1, label_id))
+            ids[labels == label_id] = len(segments)
+    return ids, segments
 
 
 @dataclass(frozen=True, slots=True)

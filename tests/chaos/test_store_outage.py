@@ -43,11 +43,6 @@ def server() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture
-def sink() -> RecordingSink:
-    return RecordingSink()
-
-
-@pytest.fixture
 async def stores(server: EmbeddedValkey, sink: RecordingSink) -> AsyncIterator[Stores]:
     settings = Settings.model_validate(
         {"redis_url": server.url, "redis_timeout_s": TIMEOUT_S, "breaker_open_s": OPEN_S, "memory_tier_bytes": 0}

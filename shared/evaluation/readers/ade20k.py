@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.evaluation import TASKS
-from shared.evaluation.dataset import Dataset, EvaluationError, Sample, TrueObject, TrueSegment, Truth
+from shared.evaluation.dataset import Dataset, EvaluationError, Sample, TrueObject, TrueSegment, Truth, stuff_of
 from shared.evaluation.readers.files import find_root, find_split, from_one, photos_in, read_ids, read_rgb_ids
 from shared.labels import label_space
 from shared.types import Int32Array, LabelArray, Region
@@ -53,13 +53,8 @@ def _panoptic(labels: LabelArray, kinds: Int32Array, numbers: Int32Array) -> Tru
     """`kinds` 1 to 100 and the object's `numbers`, 0 where there is no object."""
     space = label_space("ade20k")
     things = sorted(space.things)
-    ids = np.zeros(labels.shape, np.int32)
-    segments: list[TrueSegment] = []
+    ids, segments = stuff_of(labels, space)
     objects: list[TrueObject] = []
-    for label_id in (int(value) for value in np.unique(labels)):
-        if label_id < len(space.labels) and label_id not in space.things:
-            segments.append(TrueSegment(len(segments) + 1, label_id))
-            ids[labels == label_id] = len(segments)
     for number in np.unique(numbers[numbers > 0]):
         mask = numbers == number
         label_id = things[int(np.bincount(kinds[mask]).argmax()) - 1]

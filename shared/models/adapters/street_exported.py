@@ -12,7 +12,7 @@ from shared.catalog.card import Card, FileWeights
 from shared.catalog.loading import LoadOptions
 from shared.models.adapters.street_engines import CHANNELS, DENSE_OUTPUTS, EMBEDDING, PROMPTS
 from shared.models.device import EngineError
-from shared.models.engines.engine import Engine, counted, parse_precision
+from shared.models.engines.engine import Engine, counted
 from shared.models.engines.halves import HalvedEngine
 from shared.models.engines.openvino import OpenVinoEngine, OpenVinoOptions, core, input_dtypes, reshaped
 from shared.models.files import digest, locate, quick_digest, verify
@@ -40,12 +40,7 @@ class ExportedEngines:
             self.sha256 = digest(self._dense.with_suffix(".bin"))
         self.encoder_digest = quick_digest(self._dense, self._dense.with_suffix(".bin"))
         self._decoder = locate(card.name, str(card.extras["decoder"]), options.weights_dir)
-        self._options = OpenVinoOptions(
-            parse_precision(options.precision),
-            options.threads,
-            cache_dir=options.cache_dir,
-            in_flight=options.in_flight,
-        )
+        self._options = OpenVinoOptions.of(options)
         self._on_unforeseen = counted(options.on_unforeseen_shape)
 
     def dense(self, outputs: Sequence[str] = DENSE_OUTPUTS) -> Engine:

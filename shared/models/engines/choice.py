@@ -62,10 +62,7 @@ def _openvino(graph: Graph, key: str, options: LoadOptions) -> Engine:
     from shared.models.engines.convert import from_torch
     from shared.models.engines.openvino import OpenVinoOptions
 
-    compiled = OpenVinoOptions(
-        parse_precision(options.precision), options.threads, cache_dir=options.cache_dir, in_flight=options.in_flight
-    )
-    return from_torch(graph, key, compiled, counted(options.on_unforeseen_shape))
+    return from_torch(graph, key, OpenVinoOptions.of(options), counted(options.on_unforeseen_shape))
 
 
 def _compiled(name: EngineName, device: str, graph: Graph, key: str, options: LoadOptions) -> Engine:

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from shared.models.engines.batch_sizes import batch_sizes, filled, in_batches
 from shared.models.engines.engine import (
+    Around,
     Array,
     Arrays,
     OnUnforeseen,
-    Precision,
     Shapes,
     check_names,
     ignore_unforeseen,
@@ -76,14 +76,13 @@ class Lane:
         return staged.to(self._device, non_blocking=True)
 
 
-class CudaGraphEngine:
+class CudaGraphEngine(Around):
     """A torch engine on a GPU that plays recorded passes for shapes that were warmed, and runs any other eagerly."""
-
-    name = "torch"
 
     def __init__(
         self, eager: TorchEngine, graph: Graph, device: torch.device, on_unforeseen: OnUnforeseen = ignore_unforeseen
     ) -> None:
+        super().__init__(eager)
         self._eager = eager
         self._graph = graph
         self._device = device
@@ -93,16 +92,6 @@ class CudaGraphEngine:
         self._playing = Lock()
         self._mine = local()
         self._on_unforeseen = on_unforeseen
-
-    @property
-    def precision(self) -> Precision:
-        """Of the eager engine."""
-        return self._eager.precision
-
-    @property
-    def batch_limit(self) -> int:
-        """Of the eager engine."""
-        return self._eager.batch_limit
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """See `Engine.run`; floating outputs are float32."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from shared.catalog.loading import LoadOptions
 from shared.models.engines.engine import (
     Array,
     Arrays,
@@ -27,6 +28,7 @@ from shared.models.engines.engine import (
     Shapes,
     check_names,
     ignore_unforeseen,
+    parse_precision,
     shape_key,
     shapes_of,
     zeros,
@@ -55,6 +57,12 @@ class OpenVinoOptions:
     in_flight: int = 1
     streams: int = 0
     """Passes of one compiled graph that run at once and share its weights and `threads`; 0 leaves it to the hint."""
+
+    @classmethod
+    def of(cls, options: LoadOptions) -> OpenVinoOptions:
+        """As a model is to be loaded."""
+        precision = parse_precision(options.precision)
+        return cls(precision, options.threads, cache_dir=options.cache_dir, in_flight=options.in_flight)
 
     def overlapping(self) -> OpenVinoOptions:
         """Of the graph for passes that overlap."""

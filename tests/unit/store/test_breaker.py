@@ -9,11 +9,6 @@ from tests.unit.store.clock import Clock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def breaker(clock: Clock) -> Breaker:
     return Breaker(failures=3, open_s=30, clock=clock)
 

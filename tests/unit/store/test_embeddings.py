@@ -36,16 +36,6 @@ class Encoder:
 
 
 @pytest.fixture
-def sink() -> RecordingSink:
-    return RecordingSink()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def store(sink: RecordingSink, clock: Clock) -> EmbeddingStore:
     return EmbeddingStore(MemoryEmbeddings(1000, 60, sink, clock), None, sink)
 
