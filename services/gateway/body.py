@@ -146,8 +146,13 @@ def _json_object(body: bytes, settings: Settings) -> dict[str, Any]:
     _check_size("prompts", len(body) - images, settings)
     values = parse_json(body, "body")
     if not isinstance(values, dict):
-        raise Malformed.of("body", _JSON_KINDS[type(values)], "a JSON object", "the JSON body must be an object")
+        raise Malformed.of("body", json_kind(values), "a JSON object", "the JSON body must be an object")
     return values
+
+
+def json_kind(value: Any) -> str:
+    """What a JSON value other than an object is, in JSON's words."""
+    return _JSON_KINDS[type(value)]
 
 
 def parse_json(text: bytes | str, name: str) -> Any:

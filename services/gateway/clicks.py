@@ -18,10 +18,10 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from services.gateway.body import parse_json
+from services.gateway.body import json_kind, parse_json
 from services.gateway.context import Gateway
 from services.gateway.errors import as_known, fields
-from services.gateway.fields import check
+from services.gateway.fields import check, shown
 from services.gateway.middleware import stopped
 from services.gateway.prompts import limit_prompts, typed
 from services.gateway.subjects import Subject, kept, subject_of
@@ -107,11 +107,8 @@ class ClickSession:
         try:
             values = parse_json(text or "", "message")
             if not isinstance(values, dict):
-                raise Malformed.of("message", type(values).__name__, "a JSON object", "a message is a JSON object")
-            identifier = values.pop("id", None)
-            if identifier is not None and not isinstance(identifier, int | str):
-                identifier = None
-                raise InvalidOption.of("id", None, "a number or text", "an id is a number or text")
+                raise Malformed.of("message", json_kind(values), "a JSON object", "a message is a JSON object")
+            identifier = _identifier(values.pop("id", None))
             if "image_id" in values:
                 await self._open(_Opening(None, check(OpenFields, values).image_id))
             elif values == {"ping": True}:
@@ -219,3 +216,15 @@ class ClickSession:
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send_text(orjson.dumps(message).decode("utf-8"))
+
+
+def _identifier(value: Any) -> int | str | None:
+    """The caller's own id of a message. Raises `InvalidOption` for what cannot be sent back as it came."""
+    limit = "a number of 64 bits or text"
+    if value is not None and not isinstance(value, int | str):
+        raise InvalidOption.of("id", shown(value), limit, "an id is a number or text")
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:  # more than 64 bits, or half a surrogate
+        raise InvalidOption.of("id", shown(value), limit, "this id cannot be sent back") from None
+    return value

@@ -17,12 +17,19 @@ from pydantic_core import ErrorDetails
 from services.gateway.body import BACKGROUND, IMAGE, Sent, parse_json
 from services.gateway.wording import origin_of, told, variants
 from shared.errors import SHOWN_CHARACTERS, SHOWN_DETAILS, Detail, InvalidOption, detail
+from shared.schemas.options import EffectFields, TaskOptions, UploadOptions
 from shared.schemas.wire import Request
 
 Options = TypeVar("Options", bound=Request)
 Kind = Literal["text", "list", "flag", "number", "json"]
 
 IMAGE_ID = "image_id"
+_BESIDE: Mapping[type[Request], tuple[str, ...]] = {
+    TaskOptions: (IMAGE, IMAGE_ID),
+    EffectFields: (BACKGROUND,),
+    UploadOptions: (IMAGE,),
+}
+"""What may be sent beside the fields of such a type."""
 _HINTS = {
     IMAGE: "an image goes into a multipart part, the raw body or the JSON body",
     "image_url": "images are not fetched by URL here: send the image itself",
@@ -164,8 +171,8 @@ def _siblings(options: type[Request], location: tuple[int | str, ...]) -> Iterab
         known = model.model_fields.get(step) if isinstance(step, str) else None
         inner = _model_in(known.annotation) if known else None
         model = inner or model
-    extra = (IMAGE, IMAGE_ID) if model is options else ()
-    return (*model.model_fields, *extra)
+    beside = [name for kind, names in _BESIDE.items() if issubclass(model, kind) for name in names]
+    return (*model.model_fields, *beside)
 
 
 def _model_in(annotation: Any) -> type[Request] | None:

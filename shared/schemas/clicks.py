@@ -6,9 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.schemas.options import SIMPLIFY, Simplify
+from shared.schemas.options import SIMPLIFY, ModelName, Simplify
 from shared.schemas.prompts import PromptFields
 from shared.schemas.wire import ImageId, Request
+
+
+class StreamFields(Request):
+    """What a stream is asked for in its query."""
+
+    model: ModelName | None = None
 
 
 class OpenFields(Request):

@@ -16,6 +16,7 @@ Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
 PromptFormat = DenseFormat
 EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", Effects]
+ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 Simplify = Annotated[float, Field(ge=0.0, le=100.0)]
 Classes = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
@@ -29,7 +30,7 @@ STORE = "false keeps nothing of this image anywhere."
 class TaskOptions(Request):
     """Options that every task has."""
 
-    model: str | None = Field(default=None, min_length=1, max_length=100, description=MODEL)
+    model: ModelName | None = Field(default=None, description=MODEL)
     simplify: Simplify = Field(default=0.0, description=SIMPLIFY)
     store: bool = Field(default=True, description=STORE)
 

@@ -1,8 +1,11 @@
 """`/v1/promptable/stream`: a WebSocket for clicks on one image at a time.
 
-Binary message: an encoded image. Text: `{"image_id"}`, or `{"id", "prompts", ...}` as `POST /v1/promptable` takes them,
-or `{"ping": true}`. Back come `{"image_id", "width", "height", "embedding"}`, the answer with its `id`, `{"id",
-"dropped"}` for a click that a newer one has overtaken, or `{"id", "error"}`.
+Query: `model`. Binary message: an encoded image. Text: `{"image_id"}`, or `{"id", "prompts", ...}` as `POST
+/v1/promptable` takes them, or `{"ping": true}`. Back come `{"image_id", "width", "height", "embedding"}`, the answer
+with its `id`, `{"id", "dropped"}` for a click that a newer one has overtaken, or `{"id", "error"}`.
+
+The server below closes (1009) on a message above 16 MiB, whatever `Settings.max_body_bytes` says: an image that is
+larger goes to `POST /v1/images`, its id comes here.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ from fastapi import APIRouter
 from starlette.datastructures import MutableHeaders
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from services.gateway.body import Sent
 from services.gateway.clicks import ClickSession
 from services.gateway.context import Gateway
 from services.gateway.errors import fields
-from shared.errors import Forbidden, SegServeError, detail
+from services.gateway.fields import check, gather
+from shared.errors import Forbidden, SegServeError
+from shared.schemas.clicks import StreamFields
 
 PROTOCOL = "segserve"
 KEY_PROTOCOL = "key."
@@ -38,7 +44,8 @@ async def stream(socket: WebSocket) -> None:
     with suppress(WebSocketDisconnect):
         try:
             tenant = _tenant(here, socket, offered)
-            service = here.directory.promptable(socket.query_params.get("model"))
+            asked = check(StreamFields, gather(socket.query_params.multi_items(), Sent(), StreamFields))
+            service = here.directory.promptable(asked.model)
             with here.streams.permit(tenant):
                 here.sink.gauge("segserve_streams_open", here.streams.taken)
                 await ClickSession(here, socket, tenant, service).run()
@@ -54,7 +61,7 @@ def _tenant(here: Gateway, socket: WebSocket, offered: list[str]) -> str:
     """Who asks. Raises `Unauthorized`, or `Forbidden` for a page of another site: browsers let any page connect."""
     origin, host = socket.headers.get("origin"), socket.headers.get("host")
     if origin is not None and _host_of(origin) != host:
-        raise Forbidden(details=(detail("Origin", origin, host, "a page of another site"),))
+        raise Forbidden.of("Origin", origin, host, "a page of another site")
     headers = MutableHeaders(raw=list(socket.headers.raw))
     for name in offered:
         if name.startswith(KEY_PROTOCOL):

@@ -151,7 +151,10 @@ def test_only_the_newest_of_the_clicks_that_wait_is_answered() -> None:
         ('{"id": 5, "prompt": [{"points": [[1, 1]]}]}', "invalid_option"),
         ('{"id": 5, "prompts": [{"points": [[1, 1]]}], "format": "npz"}', "invalid_option"),
         ('{"id": [5], "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
+        ('{"id": 18446744073709551616, "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
+        ('{"id": "\\ud800", "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
         ("[1]", "malformed"),
+        ("null", "malformed"),
         ("{", "malformed"),
         ('{"image_id": "sha256:00"}', "invalid_option"),
         (json.dumps({"image_id": image_id(picture(9))}), "image_not_found"),
@@ -217,6 +220,32 @@ def test_a_page_of_another_site_and_an_unknown_model_are_refused(served: Served)
         assert read(socket) == {"pong": True}
     with served.connect("?model=nobody") as socket:
         assert read(socket)["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(("query", "field"), [("?modle=wand", "modle"), ("?model=wand&model=wand", "model")])
+def test_a_query_that_is_not_understood_is_refused(query: str, field: str, served: Served) -> None:
+    with served.connect(query) as socket:
+        told = read(socket)["error"]
+        assert (told["code"], told["details"][0]["field"]) == ("invalid_option", field)
+        assert closed(socket) == 1008
+
+
+def test_a_refusal_shows_values_as_json_has_them_and_the_fields_of_that_message(served: Served) -> None:
+    with served.connect() as socket:
+        socket.send("null")
+        assert read(socket)["error"]["details"][0]["value"] == "null"
+        send(socket, image_id=image_id(PNG), prompts=LEFT)
+        assert read(socket)["error"]["details"][0]["limit"] == "image_id"
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**64 - 1])
+def test_an_id_of_64_bits_comes_back(number: int, served: Served) -> None:
+    with served.connect() as socket:
+        socket.send(PNG)
+        read(socket)
+        send(socket, id=number, prompts=LEFT)
+        answer = read(socket)
+        assert (answer["id"], "results" in answer) == (number, True)
 
 
 def test_limits_on_size_number_and_silence() -> None:
