@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from services.gateway import documentation
 from services.gateway.auth import KeyRing
@@ -90,9 +92,17 @@ def create_app(
     for module in MODULES:
         app.include_router(module.router)
     app.router.routes[:] = [*app.router.routes[ahead:], *app.router.routes[:ahead]]
+    _answer_heads(app, [*routes, *app.routes])
     documentation.complete(app)
     direct(app, routes)
     return app
+
+
+def _answer_heads(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Whatever can be got can be asked about: `HEAD` wherever there is `GET`."""
+    for route in routes:
+        if isinstance(route, APIRoute) and route.methods == {"GET"}:
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _until_closed(closes: Sequence[Close]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -63,11 +63,12 @@ _OF_STATUS: Mapping[int, type[SegServeError]] = {
 
 
 class ErrorAnswers:
-    """Turns exceptions into responses, and counts refusals by their code. `routes`: what `Allow` is read from."""
+    """Turns exceptions into responses, and counts refusals by their code. `routes`: what `Allow` is read from, beside
+    the application's own."""
 
     def __init__(self, sink: Sink, routes: Iterable[BaseRoute] = ()) -> None:
         self._sink = sink
-        self._routes = [route for route in routes if isinstance(route, APIRoute)]
+        self._routes = tuple(routes)
 
     async def handle(self, request: Request, error: Exception) -> Response:
         """FastAPI's signature of an exception handler."""
@@ -88,8 +89,8 @@ class ErrorAnswers:
     def _allowed(self, scope: Scope, told: str) -> str:
         """The methods of every route with this path: one that was refused tells of its own."""
         methods = set(told.split(", "))
-        for each in self._routes:
-            if each.matches(scope)[0] is not Match.NONE:
+        for each in (*self._routes, *scope["app"].routes):
+            if isinstance(each, APIRoute) and each.matches(scope)[0] is not Match.NONE:
                 methods |= each.methods or set()
         return ", ".join(sorted(methods))
 

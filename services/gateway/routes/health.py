@@ -18,14 +18,12 @@ router = APIRouter(tags=["operation"])
 
 
 @router.get("/healthz", **answers(HealthAnswer, ()))
-@router.head("/healthz", include_in_schema=False)
 async def healthz() -> Response:
     """The gateway's process runs and its event loop turns."""
     return fresh({"status": "ok"})
 
 
 @router.get("/readyz", **readiness())
-@router.head("/readyz", include_in_schema=False)
 async def readyz(request: Request) -> Response:
     """Ready (200) when every required application can answer, else 503; with each application's state."""
     found = await gateway(request).directory.readiness()

@@ -59,7 +59,6 @@ async def upload(request: Request) -> Response:
 
 
 @router.get("/v1/images/{image_id}", **answers(StoredImage, IMAGE_ERRORS))
-@router.head("/v1/images/{image_id}", include_in_schema=False)
 async def record(request: Request, image_id: str) -> Response:
     """What is known of a stored image. `HEAD` says only whether it is there."""
     here = gateway(request)

@@ -53,7 +53,6 @@ async def test_label_spaces_are_complete(gateway: Running) -> None:
 
 async def test_health_and_readiness(gateway: Running) -> None:
     assert (await gateway.client.get("/healthz")).json() == {"status": "ok"}
-    assert (await gateway.client.head("/readyz")).status_code == 200
     answer = resources.ReadinessAnswer.model_validate_json((await gateway.client.get("/readyz")).content)
     assert answer.ready
     assert answer.applications["wand"].replicas == 1
@@ -112,3 +111,14 @@ async def test_the_documentation_needs_nothing_from_elsewhere(gateway: Running) 
     page = (await gateway.client.get("/docs")).text
     assert "https://" not in page
     assert (await gateway.client.get("/docs/static/swagger-ui-bundle.js")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/wand", "/v1/labels", "/v1/labels/voc", "/docs"],
+)
+async def test_what_can_be_got_can_be_asked_about(path: str, gateway: Running) -> None:
+    got, asked = await gateway.client.get(path), await gateway.client.head(path)
+    assert (asked.status_code, asked.headers["content-type"]) == (200, got.headers["content-type"])
+    assert asked.headers.get("etag") == got.headers.get("etag")
+    assert (await gateway.client.head(path + "x")).status_code == 404
