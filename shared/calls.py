@@ -32,6 +32,8 @@ class Effect:
     background: tuple[int, int, int] | None = None
     background_image: bytes | None = None
     """What `replace` puts behind the subject: a colour, or an encoded image."""
+    background_field: str = "background_image"
+    """How the caller gave that image: what is wrong with it is told of this field."""
     color: tuple[int, int, int] | None = None
     tint: float | None = None
     blur_strength: float | None = None

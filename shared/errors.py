@@ -6,8 +6,9 @@ Only `message` and `details` reach a caller, never `str(exc)` of an unknown erro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 SHOWN_CHARACTERS = 100
@@ -62,6 +63,17 @@ class SegServeError(Exception):
     def about(cls, details: Sequence[Detail]) -> Self:
         """An error about one field or several, whose message is the first one's reason."""
         return cls(f"{details[0].field}: {details[0].reason}", tuple(details))
+
+
+@contextmanager
+def told_of(field: str) -> Iterator[None]:
+    """What is wrong in here is told of this field, by which the caller sent it, not of the one that was looked at."""
+    try:
+        yield
+    except SegServeError as error:
+        details = tuple(replace(each, field=field) for each in error.details)
+        reason = details[0].reason if details else error.message
+        raise type(error)(f"{field}: {reason}", details, error.retry_after_s) from None
 
 
 class Malformed(SegServeError):

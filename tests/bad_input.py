@@ -150,6 +150,8 @@ BODY_CASES = [
              content_type="multipart/form-data; boundary=a"),
     BadInput("a part without a name", SEMANTIC, 400, "malformed", "body", content=b"--a\r\nX: 1\r\n\r\nx\r\n--a--\r\n",
              content_type="multipart/form-data; boundary=a"),
+    BadInput("an image in a part of another name", SEMANTIC, 422, "invalid_option", "file", says="`image`",
+             files=[("file", ("a.png", PNG, "image/png"))]),
     BadInput("a model name that is not UTF-8", SEMANTIC, 422, "invalid_option", "model",
              files=[("image", ("a.png", PNG, "image/png")), ("model", (None, b"\xff\xfe", "text/plain"))]),
 ]  # fmt: skip
@@ -240,7 +242,7 @@ PATH_CASES = [
     BadInput("unknown labels", "/v1/labels/no-such-space", 404, "not_found", "space", method="GET", says="camvid"),
     BadInput("a page of an empty version", "/v1/models/street@", 404, "model_not_found", "name", method="GET"),
     BadInput("an upload without an image", IMAGES, 422, "invalid_option", "image"),
-    BadInput("embedding with an unknown model", IMAGES, 404, "model_not_found", "model", content=PNG,
+    BadInput("embedding with an unknown model", IMAGES, 404, "model_not_found", "embed", content=PNG,
              content_type="image/png", query=[("embed", "no-such-model")]),
 ]  # fmt: skip
 

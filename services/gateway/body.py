@@ -120,7 +120,8 @@ def field_text(name: str, data: bytes, settings: Settings) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise InvalidOption.of(name, f"{len(data)} bytes", "UTF-8", "this part is not text") from None
+        reason = f"this part is not text: that of an image is named `{IMAGE}`"
+        raise InvalidOption.of(name[:SHOWN_CHARACTERS], f"{len(data)} bytes", "UTF-8", reason) from None
 
 
 def _check_size(name: str, size: int, settings: Settings) -> None:

@@ -11,9 +11,8 @@ from typing import Literal
 from services.gateway.body import BACKGROUND
 from services.gateway.context import Gateway
 from services.gateway.negotiation import packing
-from services.gateway.uploads import about
 from shared.calls import Caller, Effect, Format
-from shared.errors import InvalidOption
+from shared.errors import InvalidOption, told_of
 from shared.schemas.options import EffectFields
 
 USED_BY: dict[str, Format] = {
@@ -46,11 +45,12 @@ async def effect_of(
     if form == "recolor" and fields.color is None:
         raise InvalidOption.of("color", None, "#rrggbb", "recolor needs a colour")
     if fields.background_id is not None:
-        with about("background_id"):
+        with told_of("background_id"):
             background = await here.images.get(caller.tenant, fields.background_id)
     return Effect(
         background=_rgb(fields.background),
         background_image=background,
+        background_field=BACKGROUND if fields.background_id is None else "background_id",
         color=_rgb(fields.color),
         tint=fields.tint,
         blur_strength=fields.blur_strength,

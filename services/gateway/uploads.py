@@ -7,9 +7,8 @@ format and size come from its header; no pixel is decoded in the gateway.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -31,7 +30,7 @@ from services.gateway.context import Gateway
 from services.gateway.fields import IMAGE_ID, check, gather, shown
 from services.gateway.multipart import Part, stream_parts
 from services.gateway.prompts import limit_prompts
-from shared.errors import ImageMismatch, InvalidOption, SegServeError
+from shared.errors import ImageMismatch, InvalidOption, told_of
 from shared.imaging.probe import ImageHeader, probe
 from shared.schemas import wire
 from shared.schemas.options import EffectFields
@@ -75,7 +74,7 @@ async def receive(request: Request, gateway: Gateway, options: type[Options]) ->
     background = await _background(sent, fields, options)
     checked = check(options, fields)
     if background is not None:
-        with about(BACKGROUND):
+        with told_of(BACKGROUND):
             measure(background, gateway)
     return Upload(checked, None if data is None else measure(data, gateway), image_id, background)
 
@@ -173,17 +172,6 @@ async def _background(sent: Sent, fields: dict[str, Any], options: type[wire.Req
     if sent.background is not None or text is None:
         return sent.background
     return await _from_base64(text, BACKGROUND)
-
-
-@contextmanager
-def about(field: str) -> Iterator[None]:
-    """What is wrong in here with an image or its id is told of this field, not of the image that is asked about."""
-    try:
-        yield
-    except SegServeError as error:
-        details = tuple(replace(each, field=field) for each in error.details)
-        reason = details[0].reason if details else error.message
-        raise type(error)(f"{field}: {reason}", details, error.retry_after_s) from None
 
 
 async def _one_image(sent: Sent) -> bytes | None:

@@ -67,12 +67,16 @@ def part_of(output: DecoderOutput, options: PromptOptions) -> DecoderOutput:
 
 def encode_candidates(output: DecoderOutput, index: int, options: PromptOptions) -> Encoded:
     """The candidates of prompt number `index` in a text format, best first."""
-    if options.format in ("coco", "geojson"):
-        findings = [Finding(fields_of(mask), mask.region, 1, _score(mask)) for mask in output.masks]
-        if options.format == "coco":
-            return [{**result, "prompt": index} for result in coco_results(findings)]
+    if options.format == "coco":
+        results = coco_results(Finding({}, mask.region, 1, _score(mask)) for mask in output.masks)
+        pairs = zip(results, output.masks, strict=True)
+        return [{**result, "prompt": index, **_asked(mask, options)} for result, mask in pairs]
+    if options.format == "geojson":
+        findings = [
+            Finding({"prompt": index, **fields_of(mask), **_asked(mask, options)}, mask.region) for mask in output.masks
+        ]
         features: Encoded = feature_collection(findings, options.simplify)["features"]
-        return [{**each, "properties": {"prompt": index, **each["properties"]}} for each in features]
+        return features
     return [_candidate(mask, options) for mask in output.masks]
 
 
@@ -143,9 +147,12 @@ def _candidate(mask: PromptMask, options: PromptOptions) -> dict[str, Any]:
     fields = {**fields_of(mask), **geometry(mask.region, options.format, options.simplify)}
     if options.format == "png":
         fields["png"] = base64_text(mask_png(mask.region.full()))
-    if options.return_logits:
-        fields["logits"] = logits_field(mask.logits)
-    return fields
+    return {**fields, **_asked(mask, options)}
+
+
+def _asked(mask: PromptMask, options: PromptOptions) -> dict[str, Any]:
+    """The mask's logits, where they are asked for."""
+    return {"logits": logits_field(mask.logits)} if options.return_logits else {}
 
 
 def _score(mask: PromptMask) -> float:

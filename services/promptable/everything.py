@@ -93,8 +93,9 @@ class _Run:
         self._shown: dict[int, Found] = {}
         self._pixels: UInt8Array | None = None
         if self._total > MAX_POINTS:
-            reason = "points_per_side and crop_n_layers ask for too many clicks"
-            raise InvalidOption.of("points_per_side", f"{self._total} clicks", MAX_POINTS, reason)
+            field = "points_per_side" if options.point_grids is None else "point_grids"
+            reason = f"{field} and crop_n_layers ask for too many clicks"
+            raise InvalidOption.of(field, f"{self._total} clicks", MAX_POINTS, reason)
         promptable.sink.count("segserve_decoder_prompts_total", self._total, model=promptable.info.name)
 
     async def events(self) -> AsyncIterator[StreamEvent]:

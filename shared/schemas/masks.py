@@ -35,7 +35,7 @@ class Logits(Reply):
 class CocoResult(Reply):
     """One entry of a COCO results list. `image_id` is 0: only the caller knows which image it was.
 
-    `prompt`: for promptable, the number of the prompt that it answers.
+    For promptable: `prompt`, the number of the prompt that it answers, and `logits`, if asked for.
     """
 
     image_id: int
@@ -45,6 +45,7 @@ class CocoResult(Reply):
     bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
     score: float | None
     prompt: Annotated[int, Field(ge=0)] | None = None
+    logits: Logits | None = None
 
 
 class CocoSegment(Reply):

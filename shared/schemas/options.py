@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.schemas.prompts import Point, PromptFields
+from shared.schemas.prompts import PromptFields
 from shared.schemas.wire import Color, Fraction, ImageId, Request
 
 Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
 PromptFormat = DenseFormat
 EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", Effects]
+Grid = Annotated[list[Annotated[list[Fraction], Field(min_length=2, max_length=2)]], Field(fail_fast=True)]
+"""`[[x, y], ...]` as parts of the image's or crop's width and height."""
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 Simplify = Annotated[float, Field(ge=0.0, le=100.0)]
 Classes = Annotated[list[str], Field(min_length=1, max_length=1000)]
@@ -126,7 +128,7 @@ class EverythingFields(TaskOptions, EffectFields):
     crop_n_points_downscale_factor: int = Field(
         default=1, ge=1, le=16, description="How many times fewer clicks a side each further layer has."
     )
-    point_grids: list[list[Point]] | None = Field(
+    point_grids: list[Grid] | None = Field(
         default=None, min_length=1, max_length=4, description="Clicks of each layer, 0 to 1, in place of the grids."
     )
     min_mask_region_area: int = Field(

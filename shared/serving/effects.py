@@ -15,7 +15,7 @@ from itertools import chain, islice
 import numpy as np
 
 from shared.calls import Answer, Effect, Format
-from shared.errors import InvalidOption
+from shared.errors import InvalidOption, told_of
 from shared.imaging import cutout as imaging
 from shared.imaging.compose import encode_picture
 from shared.serving.answers import picture_answer
@@ -66,7 +66,9 @@ def _picture(form: Format, effect: Effect, pixels: UInt8Array, subject: imaging.
     if form == "recolor" and effect.color is not None:
         return imaging.recolor(pixels, subject, effect.color, imaging.TINT if effect.tint is None else effect.tint)
     if form == "replace" and effect.background_image is not None:
-        return imaging.replace(subject, decode(effect.background_image))
+        with told_of(effect.background_field):
+            behind = decode(effect.background_image)
+        return imaging.replace(subject, behind)
     if form == "replace" and effect.background is not None:
         return imaging.replace(subject, effect.background)
     raise InvalidOption.of("format", form, ", ".join(EFFECTS), "an effect without its colour or background")

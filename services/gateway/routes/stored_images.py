@@ -20,7 +20,7 @@ from services.gateway.responses import JSON_OPTIONS, fresh
 from services.gateway.scopes import lengthen
 from services.gateway.uploads import Uploads, receive_images
 from shared.calls import Caller
-from shared.errors import ImageNotFound
+from shared.errors import ImageNotFound, told_of
 from shared.protocols import PromptableService
 from shared.schemas.options import UploadOptions
 from shared.schemas.resources import StoredImage, UploadedImage, UploadedImages
@@ -67,7 +67,8 @@ async def record(request: Request, image_id: str) -> Response:
 
 @router.delete("/v1/images/{image_id}", status_code=204, **answers(None, IMAGE_ERRORS))
 async def delete(request: Request, image_id: str) -> Response:
-    """Forget a stored image and its embeddings."""
+    """Forget a stored image and its embeddings in the store. A decoder's memory lets go of an embedding as it ages; until
+    the same image is sent again it serves no request."""
     here = gateway(request)
     if not await here.images.delete(here.identify(request).tenant, image_id):
         raise ImageNotFound.of("image_id", image_id, reason="no such image is stored")
@@ -100,7 +101,8 @@ def _bulk(here: Gateway, caller: Caller, sent: Uploads[UploadOptions]) -> Bulk:
 
 
 def _services(here: Gateway, sent: Uploads[UploadOptions]) -> dict[str, PromptableService]:
-    return {name: here.directory.promptable(name) for name in dict.fromkeys(sent.options.embed or ())}
+    with told_of("embed"):
+        return {name: here.directory.promptable(name) for name in dict.fromkeys(sent.options.embed or ())}
 
 
 def _answer(bulk: Bulk) -> dict[str, list[Entry]]:

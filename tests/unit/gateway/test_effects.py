@@ -43,7 +43,9 @@ async def test_a_second_image_comes_as_a_part_as_base64_or_by_its_id(gateway: Ru
         {"json": {"image": TEXT, "format": "replace", "background_image": second}},
         {"json": {"image": TEXT, "format": "replace", "background_id": image_id(SECOND)}},
     ):
-        assert (await effect(gateway, **sent)).background_image == SECOND
+        found = await effect(gateway, **sent)
+        assert found.background_image == SECOND
+        assert found.background_field == ("background_id" if "background_id" in str(sent) else "background_image")
         assert gateway.dense.calls[-1].image == PNG
 
 

@@ -103,6 +103,7 @@ async def test_parameters_reach_the_service_by_the_names_of_sam(gateway: Running
         ("min_mask_region_area", -1),
         ("format", "npz"),
         ("point_per_side", 3),
+        ("point_grids", []),
     ],
 )
 @pytest.mark.parametrize("headers", [{}, EVENTS], ids=["json", "events"])

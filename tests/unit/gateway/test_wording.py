@@ -80,6 +80,12 @@ def test_so_does_one_inside_a_prompt(prompt: dict[str, Any], field: str, limit: 
     assert faults(PromptableOptions, [], prompts=[prompt]) == [(f"prompts[0].{field}", limit, reason)]
 
 
+@pytest.mark.parametrize("point", [[1.5, 0.5], [0.5, -0.1]])
+def test_a_grid_of_clicks_lies_on_the_image(point: list[float]) -> None:
+    ((field, limit, _),) = faults(EverythingFields, [], point_grids=[[[0, 1], point, point]])
+    assert (field, limit) == (f"point_grids[0][1][{0 if point[0] > 1 else 1}]", "at least 0, at most 1")
+
+
 def test_a_choice_is_listed() -> None:
     ((field, limit, reason),) = faults(EverythingFields, [("format", "svg")])
     assert (field, limit) == (

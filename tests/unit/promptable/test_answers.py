@@ -19,6 +19,7 @@ from shared.errors import ImageNotFound, InvalidOption
 from shared.imaging.png import read_label_png
 from shared.imaging.rle import decode as decode_rle
 from shared.schemas.answers import PromptableAnswer
+from shared.schemas.masks import CocoResult, Logits
 from shared.store.keys import image_id
 from shared.types import DecoderOutput, Prompt
 from tests.unit.promptable.conftest import Service, click
@@ -74,6 +75,18 @@ async def test_geojson(service: Service) -> None:
     body = await service.ask(IMAGE, click(30, 10), click(1, 1), format="geojson", multimask=False)
     assert [feature["properties"]["prompt"] for feature in body["features"]] == [0, 1]
     assert body["features"][0]["geometry"]["type"] == "MultiPolygon"
+
+
+async def test_logits_that_are_asked_for_come_in_every_text_format(service: Service) -> None:
+    async def ask(form: Any) -> Any:
+        answer = await service.answer(IMAGE, click(30, 10), click(1, 1), format=form, return_logits=True)
+        return orjson.loads(answer.body)
+
+    wanted = [mask["logits"] for result in (await ask("rle"))["results"] for mask in result["masks"]]
+    assert [CocoResult.model_validate(each).logits for each in await ask("coco")] == [Logits(**each) for each in wanted]
+    assert [each["properties"]["logits"] for each in (await ask("geojson"))["features"]] == wanted
+    plain = orjson.loads((await service.answer(IMAGE, click(30, 10), format="coco")).body)
+    assert "logits" not in plain[0]
 
 
 async def test_npz(service: Service) -> None:

@@ -204,8 +204,10 @@ def distance_to(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 async def test_too_many_clicks_are_refused(generator: Generator) -> None:
-    with pytest.raises(InvalidOption, match="clicks"):
+    with pytest.raises(InvalidOption, match=r"points_per_side.*clicks"):
         await generator.events(png(scene(40, 40)), points_per_side=200)
+    with pytest.raises(InvalidOption, match=r"point_grids.*clicks"):
+        await generator.events(png(scene(40, 40)), point_grids=(((0.5, 0.5),) * 40_000,))
 
 
 async def test_own_grids_take_the_place_of_the_regular_ones(generator: Generator) -> None:

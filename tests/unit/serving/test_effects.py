@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shared.calls import Effect, Format
-from shared.errors import InvalidOption
+from shared.errors import InvalidOption, Malformed
 from shared.imaging.decode import decode
 from shared.serving import effects
 from shared.serving.effects import Named, effect_answer
@@ -77,6 +77,15 @@ def test_all_objects_together_before_another_background() -> None:
     assert (shown[30, 58] == (1, 2, 3)).all()
     image = encoded(np.full((8, 8, 3), (9, 200, 9), np.uint8))
     assert (picture("replace", LEFT, background_image=image)[30, 90] == (9, 200, 9)).all()
+
+
+@pytest.mark.parametrize("field", ["background_image", "background_id"])
+def test_a_background_that_cannot_be_decoded_is_told_by_its_own_field(field: str) -> None:
+    cut = encoded(np.full((8, 8, 3), 9, np.uint8))[:-30]
+    with pytest.raises(Malformed) as caught:
+        picture("replace", LEFT, background_image=cut, background_field=field)
+    assert caught.value.details[0].field == field
+    assert caught.value.message.startswith(f"{field}: ")
 
 
 def test_blur_and_dye() -> None:
