@@ -52,7 +52,8 @@ class Settings(BaseModel):
     """What stands at the HTTP port of the local platform: HAProxy with Serve's throughput mode (Linux only: a fraction
     of the CPU a request), or Serve's own proxy. `auto`: HAProxy where it runs, else Serve's proxy."""
     home: Path = Field(default_factory=_default_home)
-    """Folder for compiled graphs, logs of the local platform and its Ray session. Nothing else is written."""
+    """Folder for compiled graphs, logs of the local platform and its Ray session; none named: `segserve` in
+    `XDG_CACHE_HOME`, else in `~/.cache`. Nothing else is written."""
     weights_dir: Path | None = None
     """Where `file` weights with relative paths are looked for before the project's bundled ones."""
     card_dirs: tuple[Path, ...] = ()
