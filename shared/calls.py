@@ -55,6 +55,7 @@ class DenseOptions:
     simplify: float = 0.0
     """Polygon tolerance in pixels; 0 keeps every corner."""
     tta: bool = False
+    crf: bool = False
     effect: Effect = field(default_factory=Effect)
 
 
@@ -189,5 +190,7 @@ class ModelInfo:
     text_prompts: bool = False
     tta: bool = False
     """Whether the option `tta` is offered."""
+    crf: bool = False
+    """Whether the option `crf` is offered."""
     precision: str = "f32"
     """Arithmetic of the forward pass."""

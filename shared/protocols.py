@@ -53,6 +53,8 @@ class LoadedModels:
     """Encoder weights and settings + preprocessing + dtype + engine; keys the embedding cache, which models with one
     encoder share. Empty where there is no encoder."""
     parameters: int
+    crf: bool = False
+    """Whether the semantic model answers `DenseInput.crf`."""
 
 
 class DenseService(Protocol):

@@ -88,6 +88,8 @@ class DenseInput:
     max_instances: int | None = None
     tta: bool = False
     """Average over the card's scales and flips (semantic only)."""
+    crf: bool = False
+    """Refine the borders by the card's dense CRF (semantic only)."""
     labels_alone: bool = False
     """Nobody will ask for the confidence of a semantic output: it may be left for later."""
 

@@ -176,6 +176,7 @@ OPTION_CASES = [
     option("above its range", "min_confidence", "min_confidence=1.5"),
     option("text as a number", "min_confidence", "min_confidence=high"),
     option("a flag that is none", "tta", "tta=maybe"),
+    option("a flag of another task", "crf", "crf=true", INSTANCE),
     option("zero instances", "max_instances", "max_instances=0", INSTANCE),
     option("half an instance", "max_instances", "max_instances=1.5", INSTANCE),
     said("a number as text in JSON", 422, "invalid_option", "simplify", {"image": IN_BASE64, "simplify": "1"}),

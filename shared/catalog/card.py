@@ -117,6 +117,24 @@ class Thresholds(Strict):
     max_instances: int = 100
 
 
+class DenseCrf(Strict):
+    """The fully connected CRF that a semantic network's paper puts behind it, for the option `crf`; distances are
+    standard deviations. The defaults lie in the ranges in which DeepLab's authors searched on 100 photos: appearance 3
+    to 6 at 30 to 100 pixels and 3 to 6 grey levels."""
+
+    smoothness: float = Field(default=3.0, ge=0)
+    """Weight of the kernel of positions."""
+    smoothness_xy: float = Field(default=3.0, gt=0)
+    """Pixels of the network's input."""
+    appearance: float = Field(default=4.0, ge=0)
+    """Weight of the kernel of positions and colours."""
+    appearance_xy: float = Field(default=67.0, gt=0)
+    """Pixels of the network's input."""
+    appearance_rgb: float = Field(default=3.0, gt=0)
+    """Grey levels."""
+    iterations: int = Field(default=10, ge=1, le=100)
+
+
 class Figure(Strict):
     """One honest number: what was measured, on what, by which command."""
 
@@ -180,6 +198,8 @@ class Card(Strict):
     preprocess: Preprocess
     thresholds: Thresholds = Thresholds()
     tta_scales: tuple[float, ...] = ()
+    dense_crf: DenseCrf | None = None
+    """Offers the option `crf`; for adapters that give class logits (`shared.models.adapters.dense.semantic_finish`)."""
     engines: tuple[EngineName, ...] = ("torch",)
     """Engines that run this card, best first; the Serve YAML may choose another of them."""
     checks: tuple[Check, ...] = ()
@@ -206,6 +226,8 @@ class Card(Strict):
             raise ValueError("label_space is required for semantic, instance and panoptic models")
         if set(self.default_for) - set(self.tasks):
             raise ValueError("default_for names a task that the card does not list")
+        if self.dense_crf is not None and "semantic" not in self.tasks:
+            raise ValueError("dense_crf is for semantic models")
         return self
 
     def checked(self, engine: EngineName, precision: Precision) -> bool:

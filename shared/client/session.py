@@ -56,9 +56,11 @@ class Client(Closing):
         classes: Sequence[str] | None = None,
         min_confidence: float | None = None,
         tta: bool | None = None,
+        crf: bool | None = None,
     ) -> Semantic:
-        """The class of every pixel; `min_confidence` 0 to 1 makes unsure pixels void."""
-        options = {"model": model, "classes": classes, "min_confidence": min_confidence, "tta": tta}
+        """The class of every pixel; `min_confidence` 0 to 1 makes unsure pixels void. `tta` and `crf` where the model
+        offers them."""
+        options = {"model": model, "classes": classes, "min_confidence": min_confidence, "tta": tta, "crf": crf}
         return self._ask(Semantic, "/v1/semantic", picture, options)
 
     def instance(

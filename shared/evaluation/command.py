@@ -38,7 +38,7 @@ def evaluate(chosen: argparse.Namespace, console: Console) -> int:
         tasks = choose_tasks(served, dataset, wanted, chosen.model or None)
         console.print(f"{dataset.name} {dataset.split}: {len(samples)} of {len(dataset.samples)} images")
         for task, model in tasks.items():
-            measure = measure_of(task, served, dataset, model, chosen.tta)
+            measure = measure_of(task, served, dataset, model, chosen.switches)
             with _progress() as progress:
                 bar = progress.add_task(task, total=len(samples))
                 reports.append(run_task(measure, model, samples, chosen.concurrency, partial(progress.advance, bar)))

@@ -69,11 +69,11 @@ def choose_tasks(served: Served, dataset: Dataset, wanted: Sequence[Task], model
     return chosen
 
 
-def measure_of(task: Task, served: Served, dataset: Dataset, model: ModelInfo, tta: bool) -> Measure[Any]:
-    """The measure of a task."""
+def measure_of(task: Task, served: Served, dataset: Dataset, model: ModelInfo, switches: Sequence[str]) -> Measure[Any]:
+    """The measure of a task; `switches` are options of semantic segmentation that are on."""
     name = f"{model.name}@{model.version}"
     if task == "semantic":
-        return SemanticMeasure(served, dataset, name, model.label_space, tta)
+        return SemanticMeasure(served, dataset, name, model.label_space, switches)
     if task == "instance":
         return InstanceMeasure(served, dataset, name)
     if task == "panoptic":

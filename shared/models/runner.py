@@ -26,6 +26,8 @@ from shared.models.normalise import PIXELS, VALID, pads
 from shared.types import DenseInput, UInt8Array
 
 Out = TypeVar("Out")
+REFINING = 64
+"""A dense CRF takes the time of many passes, in which its batch would wait."""
 UNKNOWN = Size(256, 256)
 """The image that warms a network which takes every image in its own shape."""
 
@@ -76,8 +78,9 @@ class DenseModel(Generic[Out]):
         return [answers[index] for index in range(len(batch))]
 
     def cost(self, item: DenseInput) -> int:
-        """See `Model.cost`: all views' canvases together."""
-        return sum(math.prod(view.placement.canvas) for view in self._views(item))
+        """See `Model.cost`: all views' canvases together; an image to be refined by a CRF goes alone, nearly."""
+        seen = sum(math.prod(view.placement.canvas) for view in self._views(item))
+        return seen * (REFINING if item.crf else 1)
 
     def warm(self) -> None:
         """See `Model.warm`: the known canvases, and one black image from end to end."""

@@ -128,6 +128,7 @@ MODEL: dict[str, Any] = {
     "paper": "",
     "text_prompts": False,
     "tta": False,
+    "crf": False,
     "encoder_fingerprint": "",
     "figures": {"mIoU": 0.6},
 }

@@ -70,6 +70,10 @@ class SemanticOptions(DenseOptionFields):
 
     min_confidence: Fraction | None = Field(default=None, description="Pixels below this confidence become void.")
     tta: bool = Field(default=False, description="Average over the model's scales and flips: slower, a little better.")
+    crf: bool = Field(
+        default=False,
+        description="Borders follow the image's edges, by the model's dense CRF; takes up to some seconds.",
+    )
 
 
 class InstanceOptions(DenseOptionFields):

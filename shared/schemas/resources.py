@@ -78,6 +78,7 @@ class ModelEntry(Reply):
     paper: str
     text_prompts: bool
     tta: bool
+    crf: bool
     encoder_fingerprint: str
     figures: dict[str, float]
 

@@ -78,6 +78,8 @@ def load_card(args: ServiceArgs, roles: Sequence[Role], settings: Settings, sink
     begun = time.monotonic()
     options = settle(card, _load_options(args, roles, settings, lambda: _count_fallback(sink, card.name)))
     loaded = load(card, options)
+    if card.dense_crf is not None and "semantic" in loaded.roles and not loaded.crf:
+        raise ValueError(f"card {card.name}: dense_crf is for networks that give class logits, {card.loader} has none")
     for model in loaded.roles.values():
         model.warm()
     seconds = time.monotonic() - begun
@@ -140,6 +142,7 @@ def model_info(card: Card, loaded: LoadedModels, tasks: tuple[Task, ...], precis
         figures=tuple((f"{figure.metric} on {figure.on}", figure.value) for figure in card.figures),
         text_prompts=card.text_prompts,
         tta=bool(card.tta_scales),
+        crf=loaded.crf,
     )
 
 

@@ -62,6 +62,8 @@ class DensePipeline(ABC, Generic[Out]):
         stages = Stages(self._sink, self.task)
         if call.options.tta and not self.info.tta:
             raise InvalidOption.of("tta", True, False, f"{self.info.name} does not average over views")
+        if call.options.crf and not self.info.crf:
+            raise InvalidOption.of("crf", True, False, f"{self.info.name} has no dense CRF behind it")
         wanted = self._wanted(call.options)
         if self._rides and self._batcher.caps.max_batch == 1:
             return await self._in_one_pass(call, wanted, stages)
@@ -112,7 +114,8 @@ class DensePipeline(ABC, Generic[Out]):
 
     def _item(self, pixels: UInt8Array, options: DenseOptions) -> DenseInput:
         limit = options.max_instances if options.classes is None else None
-        return DenseInput(pixels, options.score_threshold, limit, options.tta, self.shows_labels_alone(options))
+        alone = self.shows_labels_alone(options)
+        return DenseInput(pixels, options.score_threshold, limit, options.tta, options.crf, alone)
 
     async def _off_loop(self, caller: Caller, work: Callable[[], Result]) -> Result:
         if time.time() > caller.deadline:

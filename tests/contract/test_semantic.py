@@ -10,7 +10,7 @@ import pytest
 
 from shared.catalog.card import Card
 from shared.labels import label_space
-from shared.protocols import Model
+from shared.protocols import LoadedModels, Model
 from shared.types import DenseInput, Role, SemanticOutput
 from tests.contract.contract import SIZES, Contract, picture
 
@@ -51,3 +51,17 @@ class TestSemantic(Contract):
         mirrored = model.predict([DenseInput(np.ascontiguousarray(item.pixels[:, ::-1]), tta=True)])[0]
         agreement = np.mean(mirrored.labels[:, ::-1] == augmented.labels)
         assert agreement == pytest.approx(1, abs=0.01), "every scale is seen both ways, so mirroring mirrors the answer"
+
+    def test_borders_are_refined_where_the_card_has_a_crf(
+        self, card: Card, loaded: LoadedModels, model: Model[DenseInput, SemanticOutput]
+    ) -> None:
+        item = DenseInput(picture(48, 64, seed=5), crf=True)
+        plain, refined = model.predict([DenseInput(item.pixels), item])
+        self.check(card, item, refined)
+        assert loaded.crf == (card.dense_crf is not None)
+        if not loaded.crf:
+            assert self.same(plain, refined)
+            return
+        assert not np.array_equal(plain.confidence, refined.confidence)
+        assert model.cost(item) > 10 * model.cost(DenseInput(item.pixels))
+        assert self.same(refined, model.predict([item])[0])

@@ -90,6 +90,7 @@ def _joined(one: ModelInfo, other: ModelInfo) -> ModelInfo:
         encoder_fingerprint=one.encoder_fingerprint or other.encoder_fingerprint,
         text_prompts=one.text_prompts or other.text_prompts,
         tta=one.tta or other.tta,
+        crf=one.crf or other.crf,
     )
 
 
@@ -109,6 +110,7 @@ def _entry(info: ModelInfo) -> dict[str, Any]:
         "paper": info.paper,
         "text_prompts": info.text_prompts,
         "tta": info.tta,
+        "crf": info.crf,
         "encoder_fingerprint": info.encoder_fingerprint,
         "figures": dict(info.figures),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +26,12 @@ class SemanticMeasure(Asking):
     task: Task = "semantic"
     score_name = "mIoU"
 
-    def __init__(self, served: Served, dataset: Dataset, model: str | None, label_space: str, tta: bool) -> None:
+    def __init__(
+        self, served: Served, dataset: Dataset, model: str | None, label_space: str, switches: Sequence[str]
+    ) -> None:
         super().__init__(served, dataset, model)
         self._label_space = label_space
-        self._tta = tta or None
+        self._options: dict[str, Any] = dict.fromkeys(switches, True)
         classes = len(self._space.labels)
         self._matrix: Int64Array = np.zeros((classes, classes + 1), np.int64)
 
@@ -36,7 +40,8 @@ class SemanticMeasure(Asking):
         truth = sample.truth().labels
         if truth is None:
             raise EvaluationError("the data set has no label map for it")
-        answer, seconds = self._asked(lambda client: client.semantic(sample.image, model=self._model, tta=self._tta))
+        model, options = self._model, self._options
+        answer, seconds = self._asked(lambda client: client.semantic(sample.image, model=model, **options))
         check_size((answer.height, answer.width), (truth.shape[0], truth.shape[1]))
         labels = apply_table(answer.label_map(), self._served.table(answer.label_space), self._space)
         matrix = confusion(truth, labels, len(self._space.labels))

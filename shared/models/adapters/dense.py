@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,8 +15,9 @@ from shared.labels import label_space
 from shared.models.engines.choice import engine_for
 from shared.models.engines.engine import Engine
 from shared.models.engines.windows import WindowedEngine
-from shared.models.geometry import Size
+from shared.models.geometry import Size, place
 from shared.models.normalise import pixel_graph
+from shared.models.postprocess.dense_crf import refined_labels
 from shared.models.postprocess.semantic import label_map
 from shared.models.postprocess.upsample import Grid
 from shared.models.runner import DenseModel, Finish, Seen
@@ -70,7 +72,8 @@ def prepare(
 def load_semantic(card: Card, options: LoadOptions, library: Library, wrap: Wrap) -> LoadedModels:
     """Models of a network that `wrap` turns into pixels to class logits [n,c,h,w]."""
     prepared = prepare(card, options, library, wrap, (LOGITS,))
-    return prepared.loaded({"semantic": prepared.model("semantic", semantic_finish(card))}, options.roles)
+    loaded = prepared.loaded({"semantic": prepared.model("semantic", semantic_finish(card))}, options.roles)
+    return replace(loaded, crf=card.dense_crf is not None)
 
 
 class Plain(nn.Module):
@@ -86,7 +89,8 @@ class Plain(nn.Module):
 
 
 def semantic_finish(card: Card) -> Finish[SemanticOutput]:
-    """Logits of one or more views to a label map. `extras.temperature` (default 1) calibrates the confidence."""
+    """Logits of one or more views to a label map, refined by the card's dense CRF where that is asked for.
+    `extras.temperature` (default 1) calibrates the confidence."""
     temperature = float(card.extras.get("temperature", 1.0))
     classes = len(label_space(card.label_space).labels)
 
@@ -94,6 +98,9 @@ def semantic_finish(card: Card) -> Finish[SemanticOutput]:
         grids = [Grid(seen.outputs[LOGITS], seen.view.placement.extent, seen.view.mirrored) for seen in views]
         require_classes(card, grids[0].logits.shape[0], classes)
         height, width = item.pixels.shape[:2]
+        if item.crf and card.dense_crf is not None:
+            shown = math.prod(place(card.preprocess, height, width).valid)
+            return refined_labels(grids, item.pixels, shown, card.dense_crf, temperature)
         return label_map(grids, (height, width), classes, temperature, alone=item.labels_alone)
 
     return finish

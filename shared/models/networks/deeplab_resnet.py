@@ -1,7 +1,8 @@
 """DeepLab v2 on ResNet: four dilated classifiers summed, the input seen at three scales and the largest scores kept.
 
 Chen et al. 2017, https://arxiv.org/abs/1606.00915. The backbone is torchvision's, its strides where the paper's ResNet
-has them: in the first convolution of a block. The dense CRF of the paper is no part of the network.
+has them: in the first convolution of a block. The dense CRF of the paper is no part of the
+network: `shared.models.postprocess.dense_crf`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DeepLab on VGG-16: LargeFOV of the first paper, ASPP-L of the second; holes instead of the last two strides.
 
 Chen et al. 2015, https://arxiv.org/abs/1412.7062, and Chen et al. 2017, https://arxiv.org/abs/1606.00915. The papers
-sharpen these scores by a dense CRF, which is no part of the network.
+sharpen these scores by a dense CRF, which is no part of the network: `shared.models.postprocess.dense_crf`.
 """
 
 from __future__ import annotations

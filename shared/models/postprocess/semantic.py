@@ -52,6 +52,14 @@ def label_map(
     return SemanticOutput(as_labels(labels, classes), array_of(confidence))
 
 
+def probability_map(grids: Sequence[Grid], size: tuple[int, int], temperature: float = 1.0) -> Tensor:
+    """The classes' probabilities f32 [h,w,c] at every pixel of a picture of `size` (h, w), averaged over the grids. All
+    of them at once: for small pictures."""
+    softmax = _softmax(temperature)
+    maps = [torch.cat([softmax(tile) for _, tile in tiles(grid, size, rows_per_tile(grid, size[1]))]) for grid in grids]
+    return sum(maps[1:], maps[0]) / len(maps)
+
+
 def _on_gpu(grid: Grid, size: tuple[int, int], classes: int, temperature: float) -> SemanticOutput:
     from shared.models.postprocess.upsample_cuda import labels_on
 

@@ -48,6 +48,8 @@ def card(**changes: Any) -> Card:
         ({"tasks": []}, "tasks"),
         ({"label_space": ""}, "label_space is required"),
         ({"default_for": ["panoptic"]}, "default_for names a task"),
+        ({"tasks": ["instance"], "dense_crf": {}}, "dense_crf is for semantic"),
+        ({"dense_crf": {"appearance_rgb": 0}}, "dense_crf.appearance_rgb"),
         ({"name": "No Spaces"}, "name"),
         ({"loader": "os.system"}, "loader"),
         ({"engines": ["caffe"]}, "engines"),

@@ -274,6 +274,15 @@ def test_an_image_that_fails_is_named_and_the_status_says_so(
     assert "2 images are missing" in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.parametrize("switch", ["--tta", "--crf"])
+def test_switches_are_asked_of_the_server(
+    switch: str, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder_of(tmp_path / "val", **{f"p{index}": (paint(truth()), truth()) for index in range(9)})
+    assert run(url, data, "--tasks", "semantic", switch) == (1, {})
+    assert f"invalid_option: {switch[2:]}" in " ".join(capsys.readouterr().out.split())
+
+
 def test_it_stops_when_nothing_but_failures_come(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = folder_of(tmp_path / "val", **{f"p{index}": (paint(truth()), truth()[:20]) for index in range(9)})
     status, report = run(url, data, "--tasks", "semantic")

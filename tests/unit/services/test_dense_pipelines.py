@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import io
 import time
 import zipfile
@@ -298,6 +299,24 @@ async def test_effects_of_every_task_change_the_background_only() -> None:
     assert (road[:15] == scene()[:15]).all()
 
 
-async def test_averaging_over_views_is_refused_where_the_model_does_not_offer_it() -> None:
-    with pytest.raises(InvalidOption, match="tta"):
-        await ask("semantic", tta=True)
+@pytest.mark.parametrize("option", ["tta", "crf"])
+async def test_what_the_model_does_not_offer_is_refused(option: str) -> None:
+    with pytest.raises(InvalidOption, match=option):
+        await ask("semantic", tta=option == "tta", crf=option == "crf")
+
+
+@pytest.mark.parametrize("option", ["tta", "crf"])
+async def test_what_the_model_offers_is_asked_of_it(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[DenseInput] = []
+
+    def model(batch: Sequence[DenseInput]) -> list[SemanticOutput]:
+        seen.extend(batch)
+        return semantic(batch)
+
+    monkeypatch.setitem(PIPELINES, "semantic", (SemanticPipeline, model))
+    served = pipeline("semantic")
+    served.info = dataclasses.replace(served.info, tta=True, crf=True)
+    caller = Caller("public", "test", time.time() + 20)
+    options = DenseOptions(tta=option == "tta", crf=option == "crf")
+    await served.segment(DenseCall("semantic", encoded(scene()), caller, options))
+    assert [(item.tta, item.crf) for item in seen] == [(options.tta, options.crf)]

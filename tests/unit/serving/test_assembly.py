@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,10 @@ def test_a_model_that_does_not_warm_does_not_start() -> None:
 def test_what_cannot_be_served_is_refused_by_name(wrong: ServiceArgs, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         assemble_dense(wrong, SETTINGS, RecordingSink())
+
+
+def test_a_crf_behind_a_network_without_class_logits_is_refused(tmp_path: Path) -> None:
+    card = (HERE / "cards/bright.yaml").read_text()
+    (tmp_path / "bright.yaml").write_text(f"{card}dense_crf: {{}}\n")
+    with pytest.raises(ValueError, match="card bright: dense_crf is for networks that give class logits"):
+        load_card(args(), ("semantic",), Settings(card_dirs=(tmp_path,)), RecordingSink())
