@@ -30,8 +30,13 @@ class Detail:
 
 def detail(field: str, value: object = None, limit: object = None, reason: str = "") -> Detail:
     """Make a `Detail` from any value; the value is cut to `SHOWN_CHARACTERS`."""
-    shown = None if value is None else str(value)[:SHOWN_CHARACTERS]
-    return Detail(field, shown, None if limit is None else str(limit), reason)
+    shown = None if value is None else _written(value)[:SHOWN_CHARACTERS]
+    return Detail(field, shown, None if limit is None else _written(limit), reason)
+
+
+def _written(value: object) -> str:
+    """As a caller writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class SegServeError(Exception):

@@ -301,8 +301,9 @@ async def test_effects_of_every_task_change_the_background_only() -> None:
 
 @pytest.mark.parametrize("option", ["tta", "crf"])
 async def test_what_the_model_does_not_offer_is_refused(option: str) -> None:
-    with pytest.raises(InvalidOption, match=option):
+    with pytest.raises(InvalidOption, match=option) as caught:
         await ask("semantic", tta=option == "tta", crf=option == "crf")
+    assert [(each.field, each.value, each.limit) for each in caught.value.details] == [(option, "true", "false")]
 
 
 @pytest.mark.parametrize("option", ["tta", "crf"])
