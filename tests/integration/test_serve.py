@@ -289,7 +289,8 @@ def test_an_encoder_embeds_an_image_once_however_many_click_on_it_at_once(steady
     with httpx.Client(base_url=steady.url, timeout=120) as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(click, random.Random(0).sample(range(200), 200)))
     assert all(value == pytest.approx(levels[image] / 255, abs=1e-3) for image, value in answers)
-    assert 10 <= runs() - before <= 20, "at most once in each of two decoders' memories"
+    assert eventually(lambda: runs() - before >= 10), "a busy machine's encoder is late to say so"
+    assert runs() - before <= 20, "at most once in each of two decoders' memories"
 
 
 def test_clicks_on_a_known_image_go_straight_to_its_decoder(steady: Platform) -> None:
