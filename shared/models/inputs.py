@@ -28,7 +28,8 @@ def resized(pixels: UInt8Array, size: tuple[int, int], preprocess: Preprocess) -
     processors do it."""
     if pixels.shape[:2] == size:
         return pixels
-    source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)[None]
+    # Strides that torch knows as channels last: it then resizes pixels as they lie, several times faster.
+    source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[None].permute(0, 3, 1, 2)
     if preprocess.interpolation == "area":
         averaged = functional.interpolate(source.float(), size=size, mode="area")
         scaled = averaged.round_().to(torch.uint8)

@@ -17,6 +17,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.labels import LabelSpace, label_space
 from shared.models.adapters.dense import prepare, require_classes
+from shared.models.engines.host import arrived
 from shared.models.postprocess import panoptic as fuse
 from shared.models.postprocess.mask_queries import Wanted, instances
 from shared.models.postprocess.prompt_masks import padded
@@ -139,7 +140,7 @@ def panoptic_finish(card: Card, space: LabelSpace) -> Finish[PanopticOutput]:
 
 
 def _probabilities(card: Card, space: LabelSpace, seen: Seen) -> Tensor:
-    logits = seen.outputs[CLASSES]
+    logits = arrived(seen.outputs[CLASSES])
     require_classes(card, logits.shape[-1] - 1, len(space.labels))
     return logits.softmax(dim=-1)
 

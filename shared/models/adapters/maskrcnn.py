@@ -19,6 +19,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.labels import LabelSpace, label_space
 from shared.models.adapters.dense import prepare
+from shared.models.engines.host import arrived
 from shared.models.files import WeightsError
 from shared.models.postprocess.paste import paste
 from shared.models.runner import Finish, Seen
@@ -107,7 +108,7 @@ def instance_finish(card: Card, space: LabelSpace) -> Finish[InstanceOutput]:
         placement = seen.view.placement
         down, across = placement.scale
         boxes = seen.outputs[BOXES] / torch.tensor([across, down, across, down], device=seen.outputs[BOXES].device)
-        masks, scores = seen.outputs[MASKS].cpu(), seen.outputs[SCORES].tolist()  # small: pasted where the image is
+        masks, scores = arrived(seen.outputs[MASKS]).cpu(), seen.outputs[SCORES].tolist()  # small: pasted on the CPU
         numbers = seen.outputs[NUMBERS].tolist()
         found: list[Instance] = []
         for index, (box, score, number) in enumerate(zip(boxes.tolist(), scores, numbers, strict=True)):

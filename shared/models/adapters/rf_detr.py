@@ -16,6 +16,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.labels import LabelSpace, label_space
 from shared.models.adapters.dense import prepare
+from shared.models.engines.host import arrived
 from shared.models.postprocess.mask_queries import Wanted, instances
 from shared.models.postprocess.prompt_masks import padded
 from shared.models.runner import Finish, Seen
@@ -56,7 +57,7 @@ def instance_finish(card: Card, space: LabelSpace) -> Finish[InstanceOutput]:
         placement = seen.view.placement
         masks = seen.outputs[MASKS]
         return instances(
-            seen.outputs[LOGITS].sigmoid()[:, numbers],
+            arrived(seen.outputs[LOGITS]).sigmoid()[:, numbers],
             masks,
             padded((int(masks.shape[1]), int(masks.shape[2])), placement.canvas, placement.valid, placement.image),
             Wanted(

@@ -15,6 +15,7 @@ from shared.catalog.card import Card
 from shared.catalog.loading import LoadOptions
 from shared.labels import LabelSpace, label_space
 from shared.models.adapters.dense import prepare, require_classes
+from shared.models.engines.host import arrived
 from shared.models.networks.yolact import Yolact
 from shared.models.postprocess.fast_nms import fast_nms
 from shared.models.postprocess.mask_queries import CANDIDATES, Wanted, instances
@@ -67,10 +68,11 @@ def instance_finish(card: Card, space: LabelSpace) -> Finish[InstanceOutput]:
         lowest = card.thresholds.score if item.score_threshold is None else item.score_threshold
         most = item.max_instances or card.thresholds.max_instances
         boxes = outputs[BOXES].clamp(0, 1)
-        chosen, labels = fast_nms(outputs[PROBABILITIES], boxes, lowest, card.thresholds.overlap, max(CANDIDATES, most))
+        probabilities = arrived(outputs[PROBABILITIES])
+        chosen, labels = fast_nms(probabilities, boxes, lowest, card.thresholds.overlap, max(CANDIDATES, most))
         told = torch.zeros(len(chosen), len(space.labels), device=boxes.device)
         rows = torch.arange(len(chosen), device=boxes.device)
-        told[rows, labels] = outputs[PROBABILITIES][chosen, labels]
+        told[rows, labels] = probabilities[chosen, labels]
         masks = cut(outputs[COEFFICIENTS][chosen], outputs[MASKS], boxes[chosen], card.thresholds.mask)
         height, width = placement.image
         scale = torch.tensor([width, height] * 2, device=boxes.device, dtype=boxes.dtype)

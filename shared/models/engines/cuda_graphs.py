@@ -58,7 +58,7 @@ class Lane:
         self.stream = torch.cuda.Stream(device, priority=OF_POSTPROCESSING)
         self._device = device
         self._staging: dict[str, Tensor] = {}
-        self._copied = torch.cuda.Event()
+        self._copied = torch.cuda.Event(blocking=True)
 
     def upload(self, arrays: Arrays) -> dict[str, Tensor]:
         """The arrays on the GPU, ready in the order of the stream."""

@@ -17,8 +17,23 @@ def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     and used again once nothing refers to it."""
     found = {name: _leaving(tensor) for name, tensor in tensors.items()}
     for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
-        torch.cuda.current_stream(device).synchronize()
+        wait_for(torch.cuda.current_stream(device))
     return {name: tensor.numpy(force=True) for name, tensor in found.items()}
+
+
+def wait_for(stream: torch.cuda.Stream) -> None:
+    """Until the stream has come so far, asleep. `Stream.synchronize` would spin, and take a core from those that decode
+    and encode meanwhile."""
+    event = torch.cuda.Event(blocking=True)
+    event.record(stream)
+    event.synchronize()
+
+
+def arrived(tensor: Tensor) -> Tensor:
+    """The same, once it is there: for whoever then asks it for numbers, which would wait too, spinning."""
+    if tensor.is_cuda:
+        wait_for(torch.cuda.current_stream(tensor.device))
+    return tensor
 
 
 def array_of(tensor: Tensor) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,6 +58,15 @@ def test_outputs_are_the_callers_own() -> None:
     kept = on_host(first)
     engine.run_tensors({"pixels": arrays(batch=2)["pixels"][::-1].copy(), "bias": np.ones((2, 8), np.float32)})
     assert torch.equal(first["logits"].cpu(), torch.from_numpy(kept["logits"]))
+
+
+def test_who_waits_for_the_gpu_leaves_its_core_to_others() -> None:
+    big = torch.randn(8192, 8192, device="cuda")
+    (big @ big)[0, 0].item()
+    begun, busy = time.perf_counter(), time.thread_time()
+    on_host({"corner": torch.linalg.multi_dot([big] * 9)[:1, :1]})
+    asleep = 1 - (time.thread_time() - busy) / (time.perf_counter() - begun)
+    assert asleep > 0.5
 
 
 class Owned(nn.Module):

@@ -29,6 +29,17 @@ def test_antialiased_resizing_is_pillows_to_two_grey_levels(
     assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pixels_are_resized_as_they_lie(interpolation: str) -> None:
+    """The same bits as from planes, without turning pixels into planes and back."""
+    pixels = picture(97, 131, seed=1)
+    ours = resized(pixels, (120, 90), Preprocess.model_validate({"resize": "none", "interpolation": interpolation}))
+    planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None]
+    theirs = torch.nn.functional.interpolate(planes, size=(120, 90), mode=interpolation, antialias=True)[0]
+    assert np.array_equal(ours, theirs.permute(1, 2, 0).numpy())
+    assert ours.flags.c_contiguous
+
+
 def test_area_averages_whole_blocks() -> None:
     pixels = picture(64, 64, seed=2)
     ours = resized(pixels, (8, 8), Preprocess(resize="none", interpolation="area"))
