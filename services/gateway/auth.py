@@ -32,16 +32,21 @@ class KeyRing:
         """
         if not self._tenants:
             return PUBLIC
-        sent = hashlib.sha256(_key(headers).encode("latin-1")).hexdigest().encode()
+        field, key = _key(headers)
+        sent = hashlib.sha256(key.encode("latin-1")).hexdigest().encode()
         found = [tenant for digest, tenant in self._tenants if hmac.compare_digest(digest, sent)]
         if not found:
-            raise Unauthorized.of("X-API-Key", reason="this API key is not known")
+            raise Unauthorized.of(field, reason="this API key is not known")
         return found[0]
 
 
-def _key(headers: Headers) -> str:
+def _key(headers: Headers) -> tuple[str, str]:
+    """The header that brings a key, and the key."""
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    key = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    if scheme.lower() == "bearer":
+        field, key = "Authorization", bearer.strip()
+    else:
+        field, key = "X-API-Key", headers.get("x-api-key", "")
     if not key:
         raise Unauthorized()
-    return key
+    return field, key

@@ -79,7 +79,10 @@ def uploads(options: type[UploadOptions], one: type[BaseModel], several: type[Ba
     ok = {
         "model": one | several,
         "description": "The stored image, or an entry for each of several.",
-        "content": {"application/json": {"examples": shown}},
+        "content": {
+            "application/json": {"examples": shown},
+            "text/event-stream": {"schema": {"type": "string"}, "example": examples.UPLOAD_EVENTS},
+        },
     }
     example = {"image": "<base64>", "embed": ["street"]}
     return _sent(options, ok, UPLOAD_ERRORS, example, raw=True)
@@ -92,6 +95,13 @@ def answers(model: type[BaseModel] | None, errors: Iterable[int]) -> Kwargs:
         content = {"application/json": {"example": _EXAMPLES[model]}}
         found[200] = {"model": model, "description": "OK", "content": content}
     return {"responses": found}
+
+
+def text(content_type: str) -> Kwargs:
+    """Arguments of a route that answers in text, to callers with a key."""
+    kind = content_type.partition(";")[0]
+    ok = {"description": "OK", "content": {kind: {"schema": {"type": "string"}}}}
+    return {"responses": {200: ok, **_errors((401,))}}
 
 
 def readiness() -> Kwargs:

@@ -99,14 +99,14 @@ UPLOADED_SEVERAL: dict[str, Any] = {
         UPLOADED,
         {
             "error": {
-                "code": "unsupported_format",
-                "message": "image: This is no image of a supported format.",
+                "code": "image_too_large",
+                "message": "image: The image has a side above 16384 pixels.",
                 "details": [
                     {
                         "field": "image",
-                        "value": None,
-                        "limit": "jpeg, png, webp, bmp, gif, tiff, avif",
-                        "reason": "This is no image of a supported format.",
+                        "value": "20000x300",
+                        "limit": "16384",
+                        "reason": "The image has a side above 16384 pixels.",
                     }
                 ],
             }
@@ -149,5 +149,10 @@ EVENTS = (
     'event: mask\ndata: {"id":3,"predicted_iou":0.93, ...}\n\n'
     'event: dropped\ndata: {"ids":[1]}\n\n'
     'event: result\ndata: {"task":"promptable","masks":[...], ...}\n\n'
+)
+UPLOAD_EVENTS = (
+    'event: image\ndata: {"index":0,"image_id":"sha256:9f86...", ...}\n\n'
+    'event: progress\ndata: {"done":1,"failed":0,"total":2}\n\n'
+    'event: result\ndata: {"images":[...]}\n\n'
 )
 PROMPTS: list[dict[str, Any]] = [{"points": [[240.0, 180.0]], "labels": [1]}]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.context import gateway
-from services.gateway.documentation import answers, readiness
+from services.gateway.documentation import answers, readiness, text
 from services.gateway.responses import fresh
 from shared.schemas.resources import HealthAnswer
 from shared.telemetry.prometheus import CONTENT_TYPE
@@ -31,7 +31,7 @@ async def readyz(request: Request) -> Response:
     return fresh({"ready": found.ready, "applications": states}, 200 if found.ready else 503)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, **text(CONTENT_TYPE))
 async def metrics(request: Request) -> Response:
     """Metrics of the whole cluster in Prometheus's text format. Asks for an API key where the server has keys."""
     here = gateway(request)

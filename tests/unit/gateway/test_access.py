@@ -51,6 +51,13 @@ async def test_anything_else_is_refused(sent: str) -> None:
         assert not gateway.dense.calls
 
 
+@pytest.mark.parametrize("header", ["Authorization: Bearer k3", "X-API-Key: k3"])
+async def test_a_key_that_is_not_known_is_told_by_the_header_that_brought_it(header: str) -> None:
+    async with running(settings=KEYS) as gateway:
+        told = (await ask(gateway, header)).json()["details"][0]
+        assert (told["field"], told["value"]) == (header.partition(":")[0], None)
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
 async def test_these_paths_ask_for_no_key(path: str) -> None:
     async with running(settings=KEYS) as gateway:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 
 from shared.labels import label_space, label_spaces
@@ -84,6 +85,29 @@ async def test_the_documentation_is_whole(gateway: Running) -> None:
                 for kind, content in answer.get("content", {}).items():
                     if kind == "application/json":
                         assert "example" in content or content.get("examples"), (path, method, status)
+
+
+async def test_what_the_documentation_shows_fits_what_it_says(gateway: Running) -> None:
+    document = (await gateway.client.get("/openapi.json")).json()
+    checked = 0
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    shown = [each["value"] for each in content.get("examples", {}).values()]
+                    schema = {**content.get("schema", {}), "components": document["components"]}
+                    for example in [*shown, *([content["example"]] if "example" in content else [])]:
+                        jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+                        checked += 1
+    assert checked > 50
+
+
+async def test_events_and_metrics_are_documented(gateway: Running) -> None:
+    paths = (await gateway.client.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/images", "/v1/promptable/everything"):
+        assert "text/event-stream" in paths[path]["post"]["responses"]["200"]["content"]
+    assert set(paths["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
+    assert "401" in paths["/metrics"]["get"]["responses"]
 
 
 @pytest.mark.parametrize("task", ["semantic", "instance", "panoptic", "promptable"])
