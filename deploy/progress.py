@@ -54,15 +54,19 @@ class Progress:
         """Say that a step is done."""
         self._console.print(f"  {time.monotonic() - self._begun:5.1f} s  {step}")
 
-    def ready(self, url: str, models: Sequence[Mapping[str, object]], picture: Path, redeploy: str) -> None:
-        """Say where the platform is, what it serves, how to ask it for a mask and how to hand it another YAML."""
+    def ready(
+        self, url: str, models: Sequence[Mapping[str, object]], picture: Path, redeploy: str, keyed: bool = False
+    ) -> None:
+        """Say where the platform is, what it serves, how to ask it for a mask (`keyed`: with a key) and how to hand it
+        another YAML."""
         if self._status:
             self._status.stop()
         self._console.print(f"SegServe is ready at {url} after {time.monotonic() - self._begun:.1f} s")
         for model in models:
             self._console.print(f"  {model['name']}@{model['version']}: {', '.join(tasks(model))}")
         self._console.print("Labels of every pixel, as a picture and as run lengths; then everything else:")
-        curl = "curl -s -H 'Content-Type: image/png'"
+        key = '-H "X-API-Key: $KEY" ' if keyed else ""
+        curl = f"curl -s {key}-H 'Content-Type: image/png'"
         upload = f"--data-binary @{shlex.quote(str(picture))} {url}/v1/semantic"
         self._console.print(f"  {curl} -H 'Accept: image/png' {upload} -o labels.png", soft_wrap=True)
         self._console.print(f"  {curl} {upload}", soft_wrap=True)

@@ -121,7 +121,8 @@ def run(arguments: argparse.Namespace, progress: Progress) -> None:
     progress.note("Serve behind HAProxy" if transport.name == "haproxy" else "Serve")
     prepared.wait_until_running(progress)
     url = url_of(arguments.host, arguments.port)
-    progress.ready(url, wait_until_ready(url), draw_street(home), redeploy_line(folder, arguments))
+    line, keyed = redeploy_line(folder, arguments), bool(settings().api_keys)
+    progress.ready(url, wait_until_ready(url), draw_street(home), line, keyed)
 
 
 def main() -> int:

@@ -37,9 +37,9 @@ class CommandFailed(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = argparse.Namespace()
     try:
+        chosen = _parser().parse_args(arguments)
         return int(chosen.run(chosen) or 0)
     except (CommandFailed, SettingsError) as error:
         console.print(f"[red]segserve:[/red] {escape(str(error))}")
@@ -69,7 +69,7 @@ def segment(chosen: argparse.Namespace) -> int:
     A file that fails is named and the next ones go on; 1 where any failed.
     """
     failed = 0
-    with httpx.Client(base_url=chosen.url, timeout=120) as http:
+    with _http(chosen) as http:
         for path in chosen.images:
             try:
                 _segment_one(http, chosen, path)
@@ -99,7 +99,7 @@ def _everything(chosen: argparse.Namespace, path: Path) -> None:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} clicks"))
     try:
-        with Client(chosen.url) as client, Progress(*columns, console=console, transient=True) as bars:
+        with Client(chosen.url, chosen.api_key) as client, Progress(*columns, console=console, transient=True) as bars:
             bar = bars.add_task(escape(path.name), total=None)
 
             def follow(done: int, total: int, masks: int) -> None:
@@ -109,7 +109,7 @@ def _everything(chosen: argparse.Namespace, path: Path) -> None:
             if chosen.overlay:
                 target = path.with_name(f"{path.stem}.everything.png")
                 options = {"format": "overlay", **({"model": chosen.model} if chosen.model else {})}
-                with httpx.Client(base_url=chosen.url, timeout=120) as http:
+                with _http(chosen) as http:
                     target.write_bytes(_post(http, "promptable/everything", path, options).content)
     except SegServeError as error:
         raise CommandFailed(f"{error.code}: {error.message}") from None
@@ -141,7 +141,7 @@ def agree(chosen: argparse.Namespace) -> None:
 
 def models(chosen: argparse.Namespace) -> None:
     """A table of what is served."""
-    with httpx.Client(base_url=chosen.url, timeout=30) as http:
+    with _http(chosen) as http:
         served = _json(_checked(http.get("/v1/models")), "models")["models"]
     table = Table("model", "version", "tasks", "labels", "engine", "parameters", "licence")
     for each in served:
@@ -195,6 +195,12 @@ def _free(host: str, port: int) -> bool:
     return True
 
 
+def _http(chosen: argparse.Namespace) -> httpx.Client:
+    """A client of the platform, with the key that it may ask for."""
+    headers = {} if chosen.api_key is None else {"Authorization": f"Bearer {chosen.api_key}"}
+    return httpx.Client(base_url=chosen.url, timeout=120, headers=headers)
+
+
 def _post(http: httpx.Client, task: str, path: Path, options: dict[str, str]) -> httpx.Response:
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     files = {"image": (path.name, path.read_bytes(), kind)}
@@ -238,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     client = argparse.ArgumentParser(add_help=False)
     client.add_argument("--url", default=here.url, help="address of the platform (%(default)s)")
+    client.set_defaults(api_key=None if here.api_key is None else here.api_key.get_secret_value())
 
     command = commands.add_parser("up", help="start the platform on this machine")
     command.add_argument("--host", default=here.host)

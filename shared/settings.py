@@ -117,6 +117,8 @@ class Settings(BaseModel):
 
     api_keys: Annotated[Mapping[str, str], AfterValidator(_digests)] = Field(default_factory=dict)
     """SHA-256 (hex) of each API key -> tenant. Empty: no key is asked for and everyone is the tenant `public`."""
+    api_key: SecretStr | None = None
+    """The API key that the commands of `segserve` send to a server that asks for one."""
     required_models: tuple[str, ...] = ()
     """Models without which `/readyz` says no; empty: every application that runs."""
     metrics_endpoints: tuple[str, ...] = ()

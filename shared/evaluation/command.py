@@ -34,7 +34,7 @@ def evaluate(chosen: argparse.Namespace, console: Console) -> int:
     samples = dataset.spread(chosen.limit)
     wanted: Sequence[Task] = chosen.tasks or ()
     reports: list[TaskReport] = []
-    with Served(chosen.url, dataset.space, chosen.concurrency) as served:
+    with Served(chosen.url, dataset.space, chosen.concurrency, chosen.api_key) as served:
         tasks = choose_tasks(served, dataset, wanted, chosen.model or None)
         console.print(f"{dataset.name} {dataset.split}: {len(samples)} of {len(dataset.samples)} images")
         for task, model in tasks.items():

@@ -28,15 +28,16 @@ RETRIES = 8
 class Served:
     """A running server: clients for a number of threads, its models, and the way from its label spaces to `space`."""
 
-    def __init__(self, url: str, space: LabelSpace, threads: int) -> None:
+    def __init__(self, url: str, space: LabelSpace, threads: int, api_key: str | None = None) -> None:
         self.url = url
         self._space = space
         self._open = ExitStack()
-        http = self._open.enter_context(httpx.Client(base_url=url, timeout=TIMEOUT_S))
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        http = self._open.enter_context(httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers))
         self._transport = Transport(http, RETRIES)
         self._clients: queue.SimpleQueue[Client] = queue.SimpleQueue()
         for _ in range(threads):
-            self._clients.put(self._open.enter_context(Client(url, timeout_s=TIMEOUT_S, retries=RETRIES)))
+            self._clients.put(self._open.enter_context(Client(url, api_key, TIMEOUT_S, RETRIES)))
         self._tables: dict[str, NDArray[np.uint16]] = {}
         self._lock = threading.Lock()
 

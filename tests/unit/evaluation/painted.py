@@ -175,7 +175,7 @@ def wand(images: MemoryImageStore, executor: Executor) -> PromptableModel:
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(**settings: Any) -> Iterator[str]:
     """The address of a gateway over all of them; dense ones also in the space cityscapes."""
     kinds: list[tuple[DenseTask, type[DensePipeline[Any]], Any]] = [
         ("semantic", SemanticPipeline, semantic),
@@ -190,7 +190,7 @@ def served() -> Iterator[str]:
         async def page() -> bytes:
             return b""
 
-        app = create_app(Settings(), directory, images, RecordingSink(), page)
+        app = create_app(Settings(**settings), directory, images, RecordingSink(), page)
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
@@ -198,9 +198,11 @@ def served() -> Iterator[str]:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def paint(labels: UInt8Array, objects: Sequence[tuple[tuple[slice, slice], int]] = ()) -> UInt8Array:

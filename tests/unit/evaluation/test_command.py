@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from services import cli
+from shared.settings import parse
 from shared.types import UInt8Array
 from tests.unit.evaluation.layouts import rgb, u8, write, write_text
 from tests.unit.evaluation.painted import paint, served, space_ids
@@ -319,3 +321,22 @@ def test_a_task_that_the_data_set_cannot_judge_is_refused(
     with pytest.raises(SystemExit):
         run(url, tmp_path, "--tasks", "semantics")
     assert "'semantics' is none of semantic, instance" in capsys.readouterr().err
+
+
+def test_every_command_brings_the_key_that_a_server_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folder_of(tmp_path / "val", a=(answer(), truth()))
+    photo = tmp_path / "photo.png"
+    write(photo, answer())
+    with served(api_keys={hashlib.sha256(b"k").hexdigest(): "t"}) as url:
+        commands = [
+            ["models", "--url", url],
+            ["segment", str(photo), "--url", url],
+            ["segment", str(photo), "--everything", "--overlay", "--url", url],
+            ["evaluate", str(data), "--tasks", "semantic,promptable", "--out", str(tmp_path), "--url", url],
+        ]
+        for key, status in (("k", 0), ("other", 1)):
+            monkeypatch.setattr(cli, "settings", lambda key=key: parse({"SEGSERVE_API_KEY": key}))
+            assert [cli.main(command) for command in commands] == [status] * len(commands), key
+            assert ("unauthorized" in capsys.readouterr().out) == bool(status)

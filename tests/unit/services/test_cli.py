@@ -22,6 +22,14 @@ def test_every_word_is_passed_on(command: str, module: str, words: list[str], mo
     assert became[0][1:] == ["-m", module, *words]
 
 
+def test_a_setting_that_is_none_is_told_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "settings", lambda: parse({"SEGSERVE_PORT": "abc"}))
+    assert main(["models"]) == 1
+    assert "segserve: SEGSERVE_PORT: " in capsys.readouterr().out
+
+
 def test_doctor_looks_at_machines_that_do_not_count_their_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(name: str | int) -> int:
         raise ValueError(f"unrecognized configuration name {name}")
