@@ -13,9 +13,12 @@ from websockets.sync.client import connect
 from shared.client.reach import ServerUnreachable, not_in_time
 from shared.client.results import Prompted
 from shared.client.transport import Closing, foreign, told
+from shared.client.values import plain
 from shared.errors import DeadlineExceeded
 
 MAX_MESSAGE_BYTES = 64 * 2**20
+MAX_IMAGE_BYTES = 16 * 2**20
+"""Largest image that a stream takes as a message."""
 
 
 class Clicks(Closing):
@@ -53,7 +56,7 @@ class Clicks(Closing):
     def send(self, prompts: Sequence[Mapping[str, Any]], **options: Any) -> int:
         """Send prompts, as on the wire, and return their number."""
         self._count += 1
-        self._send(json.dumps({"id": self._count, "prompts": list(prompts), **options}))
+        self._send(json.dumps(plain({"id": self._count, "prompts": list(prompts), **options})))
         return self._count
 
     def receive(self) -> tuple[int, Prompted | None]:

@@ -12,10 +12,11 @@ import httpx
 import numpy as np
 
 from shared.calls import ModelInfo
-from shared.client.clicks import Clicks
+from shared.client.clicks import MAX_IMAGE_BYTES, Clicks
 from shared.client.pictures import Picture, encoded, image_id_of
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
 from shared.client.transport import Closing, Transport, foreign, told
+from shared.client.values import plain
 from shared.errors import SegServeError
 from shared.types import Prompt
 
@@ -143,11 +144,18 @@ class Client(Closing):
         keys = {name: text for name, text in self._http.headers.items() if name == "authorization"}
         clicks = Clicks(str(url), keys, self._timeout_s)
         try:
-            clicks.open(image_id_of(picture) or encoded(picture))
+            clicks.open(self._for_stream(picture))
         except BaseException:
             clicks.close()
             raise
         return clicks
+
+    def _for_stream(self, picture: Picture) -> bytes | str:
+        """The picture as a stream takes it: its id, where it was or must be stored, else as a file."""
+        if (known := image_id_of(picture)) is not None:
+            return known
+        data = encoded(picture)
+        return data if len(data) <= MAX_IMAGE_BYTES else self.upload(data).image_id
 
     def upload(self, picture: Picture, *, embed: Sequence[str] | None = None) -> Uploaded:
         """Store a picture, to be named in place of sending it; `embed`: models whose embedding is computed ahead."""
@@ -234,9 +242,7 @@ def _sent(picture: Picture, options: Options, more: Mapping[str, bytes] | None =
 
 def _given(options: Options) -> dict[str, Any]:
     """Options that are not left to the server, as JSON has them."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value is not None
-    }
+    return {name: plain(value) for name, value in options.items() if value is not None}
 
 
 def _form(options: Options) -> dict[str, str]:

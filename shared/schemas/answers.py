@@ -40,7 +40,8 @@ class Geometry(Reply):
 
 
 class SemanticSegment(Geometry):
-    """One class that is present. `score` is its pixels' mean calibrated probability."""
+    """One class that is present. `score` is its pixels' mean calibrated probability; in a large image that of evenly
+    spaced pixels."""
 
     label: str
     label_id: Annotated[int, Field(ge=0)]

@@ -145,6 +145,16 @@ def test_prompts_are_answered_in_their_order(client: Client) -> None:
     assert again.embedding == "memory"
 
 
+def test_options_and_prompts_may_hold_arrays_and_numbers_of_numpy(client: Client) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    prompt = {"points": [(np.int64(40), np.float32(5))], "labels": np.ones(1, np.int32)}
+    for sent in (pixels, client.upload(pixels)):
+        answer = client.promptable(sent, [prompt, {"points": np.array([[2, 5]])}])
+        assert answer.results[0][0].box == (32, 0, 64, 48)
+        assert client.everything(sent, point_grids=[np.array([[0.9, 0.5]])]).masks
+
+
 def test_every_mask_of_a_picture_with_and_without_progress(client: Client) -> None:
     picture = np.zeros((6, 8, 3), dtype=np.uint8)
     picture[:, 5:] = 255

@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from services.gateway.app import create_app
 from services.gateway.inprocess import InProcessDirectory
 from shared.client import Client
+from shared.client.clicks import Clicks
 from shared.errors import ImageNotFound, InvalidOption
 from shared.settings import Settings
 from shared.store.images_memory import MemoryImageStore
@@ -303,10 +304,23 @@ def test_the_client_clicks(served: Served) -> None:
     pixels[:, 5:] = 255
     with Client(f"http://{served.address}") as client, client.clicks(pixels) as clicks:
         assert clicks.ask([{"points": [[6, 1]]}]).results[0][0].box == (5, 0, 8, 6)
-        first = clicks.send([{"points": [[0, 0]]}])
+        first = clicks.send([{"points": np.zeros((1, 2)), "labels": (np.int64(1),)}])
         number, answer = clicks.receive()
         assert (number, answer and answer.results[0][0].box) == (first, (0, 0, 5, 6))
         with pytest.raises(InvalidOption):
             clicks.ask([{"points": [[100, 0]]}])
         with pytest.raises(ImageNotFound):
             clicks.open(image_id(picture(200)))
+
+
+def test_the_client_clicks_on_an_image_that_is_too_large_for_a_message(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = picture(3)
+    monkeypatch.setattr("shared.client.session.MAX_IMAGE_BYTES", len(large) - 1)
+    monkeypatch.setattr(Clicks, "open", lambda clicks, sent: opened.append(sent))
+    opened: list[bytes | str] = []
+    with Client(f"http://{served.address}") as client:
+        for image in (PNG[: len(large) - 1], large):
+            client.clicks(image).close()
+    assert opened == [PNG[: len(large) - 1], image_id(large)]
