@@ -207,7 +207,7 @@ class Client(Closing):
         return self._transport.content(f"/v1/{task}", **sent)
 
     def delete(self, picture: Uploaded | str) -> None:
-        """Have the server forget a stored picture and its embeddings. Raises `ImageNotFound`."""
+        """Have the server's store forget a picture and its embeddings. Raises `ImageNotFound`."""
         image_id = picture.image_id if isinstance(picture, Uploaded) else picture
         self._transport.request("DELETE", f"/v1/images/{image_id}")
 

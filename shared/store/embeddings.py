@@ -50,10 +50,6 @@ class NearTier(Protocol):
         """Keep it, within the tier's bytes."""
         ...
 
-    def forget(self, tenant: str, image_hex: str) -> None:
-        """Drop every encoder's embedding of this image."""
-        ...
-
 
 class MemoryEmbeddings:
     """At most `capacity` bytes of embeddings in main memory, each for `ttl_s`; 0 bytes: none."""
@@ -71,10 +67,6 @@ class MemoryEmbeddings:
         """Keep it in place of the least recently used."""
         self._entries.put(key, embedding, embedding.nbytes)
 
-    def forget(self, tenant: str, image_hex: str) -> None:
-        """Drop every encoder's embedding of this image."""
-        self._entries.discard_where(lambda key: key[:2] == (tenant, image_hex))
-
 
 class EmbeddingStore:
     """The tiers in order; `redis` is None where there is none. One event loop.
@@ -89,7 +81,6 @@ class EmbeddingStore:
         self._redis = redis
         self._sink = sink
         self._flights: Flights[tuple[EmbeddingKey, bool], tuple[Embedding, Tier]] = Flights()
-        self._unwanted: set[EmbeddingKey] = set()
 
     async def get_or_compute(
         self, tenant: str, image_hex: str, fingerprint: str, compute: Compute, keep: bool = True
@@ -137,36 +128,23 @@ class EmbeddingStore:
         self._unpacked.move_to_end(key)
         return known[1]
 
-    async def forget(self, tenant: str, image_hex: str) -> None:
-        """Drop every encoder's embedding of this image here and in Redis, those now being computed included."""
-        self._unwanted.update(key for key, _ in self._flights if key[:2] == (tenant, image_hex))
-        self._near.forget(tenant, image_hex)
-        for key in [key for key in self._unpacked if key[:2] == (tenant, image_hex)]:
-            del self._unpacked[key]
-        if self._redis is not None:
-            await self._redis.forget(tenant, image_hex)
-
     async def flush(self) -> None:
         """Wait until every embedding on its way to Redis is written or lost."""
         if self._redis is not None:
             await self._redis.flush()
 
     async def _fill(self, key: EmbeddingKey, compute: Compute, keep: bool) -> tuple[Embedding, Tier]:
-        try:
-            stored = await self._redis.get(*key) if self._redis is not None else None
-            tier: Tier = "computed" if stored is None else "redis"
-            if stored is None:
-                embedding = await self._compute(compute)
-                stored = await asyncio.to_thread(pack, embedding) if self._packed else embedding
-            if not keep:
-                return (unpack(stored) if isinstance(stored, PackedEmbedding) else stored), tier
-            if key not in self._unwanted:
-                self._near.put(key, stored)
-                if tier == "computed" and self._redis is not None:
-                    self._redis.put_behind(*key, stored)
-            return self._ready(key, stored), tier
-        finally:
-            self._unwanted.discard(key)
+        stored = await self._redis.get(*key) if self._redis is not None else None
+        tier: Tier = "computed" if stored is None else "redis"
+        if stored is None:
+            embedding = await self._compute(compute)
+            stored = await asyncio.to_thread(pack, embedding) if self._packed else embedding
+        if not keep:
+            return (unpack(stored) if isinstance(stored, PackedEmbedding) else stored), tier
+        self._near.put(key, stored)
+        if tier == "computed" and self._redis is not None:
+            self._redis.put_behind(*key, stored)
+        return self._ready(key, stored), tier
 
     async def _compute(self, compute: Compute) -> Embedding:
         try:

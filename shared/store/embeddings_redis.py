@@ -62,15 +62,6 @@ class RedisEmbeddings:
         self._writes.add(task)
         task.add_done_callback(lambda done: self._written(done, size))
 
-    async def forget(self, tenant: str, image_hex: str) -> bool:
-        """Remove every embedding of this image; False when the store could not be reached (counted)."""
-        key = embeddings_key(tenant, image_hex)
-        try:
-            await self._client.call("embedding_delete", lambda redis: redis.delete(key))
-        except StoreFailure:
-            return False
-        return True
-
     async def flush(self) -> None:
         """Wait until all that was put is written or lost."""
         while self._writes:

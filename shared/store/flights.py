@@ -6,7 +6,7 @@ The computation outlives any one caller and stops when the last has left. Its er
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -32,9 +32,6 @@ class Flights(Generic[Key, Value]):
 
     def __len__(self) -> int:
         return len(self._flights)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._flights)
 
     def join(self, key: Key) -> Flight[Value] | None:
         """The computation under way for `key`, if any."""

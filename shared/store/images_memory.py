@@ -53,7 +53,7 @@ class MemoryImageStore(ImageStore):
         return _record(image_hex, *self._find(tenant, image_hex))
 
     async def delete(self, tenant: str, image_id: str) -> bool:
-        """See `ImageStore`. Embeddings that processes hold are left to their TTL."""
+        """See `ImageStore`: it holds no embeddings."""
         return self._images.discard((tenant, parse_image_id(image_id)))
 
     def _find(self, tenant: str, image_hex: str) -> _Entry:

@@ -84,14 +84,6 @@ class ByteLru(Generic[Key, Value]):
             self._remove(key)
             return entry.expires > self._clock()
 
-    def discard_where(self, condition: Callable[[Key], bool]) -> int:
-        """Drop every entry whose key meets `condition`; how many there were."""
-        with self._lock:
-            doomed = [key for key in self._entries if condition(key)]
-            for key in doomed:
-                self._remove(key)
-            return len(doomed)
-
     def _remove(self, key: Key) -> None:
         self._bytes -= self._entries.pop(key).size
         self._on_bytes(self._bytes)

@@ -20,9 +20,7 @@ BREAKER_OPEN = "segserve_store_breaker_open"
 Outcome = Literal["hit", "miss", "corrupt", "error", "run", "joined", "failed"]
 """hit, miss, corrupt, error: of a lookup (error: the store did not answer). run, joined, failed: of `computed`: the
 encoder ran, another caller's run was shared, the run raised."""
-Operation = Literal[
-    "image_put", "image_get", "image_head", "image_delete", "embedding_get", "embedding_put", "embedding_delete", "ping"
-]
+Operation = Literal["image_put", "image_get", "image_head", "image_delete", "embedding_get", "embedding_put", "ping"]
 Reason = Literal[
     "timeout", "connection", "open", "crowded", "full", "too_large", "refused", "corrupt", "dropped", "internal"
 ]

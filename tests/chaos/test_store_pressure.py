@@ -181,14 +181,15 @@ async def test_tenants_with_the_same_image_never_touch_each_others(stores: Store
     await stores.embeddings.get_or_compute("quiet", image_hex, "f", quiet)
     await stores.embeddings.flush()
     elsewhere = open_stores(settings, RecordingSink())
+    forgetful = open_stores(settings.model_copy(update={"memory_tier_bytes": 0}), RecordingSink())
     for _ in range(20):
         await stores.images.put("busy", data, 1, 1)
-        own, _ = await stores.embeddings.get_or_compute("busy", image_hex, "f", busy)
+        own, _ = await forgetful.embeddings.get_or_compute("busy", image_hex, "f", busy)
         assert own.tensors[0][0] == 2
         await stores.images.delete("busy", image)
-        await stores.embeddings.forget("busy", image_hex)
         theirs, _ = await elsewhere.embeddings.get_or_compute("quiet", image_hex, "f", quiet)
         assert theirs.tensors[0][0] == 1
         assert await elsewhere.images.get("quiet", image) == data
     await elsewhere.close()
+    await forgetful.close()
     assert runs == {"quiet": 1, "busy": 20}

@@ -161,14 +161,6 @@ async def test_an_image_that_comes_again_after_its_deletion_keeps_its_embedding(
     assert by_hand.hexists(KEY, "f")
 
 
-async def test_forgetting_drops_it_here_and_in_the_store(stores: Stores, by_hand: redis.Redis) -> None:
-    await stores.embeddings.get_or_compute("t", HEX, "f", make)
-    await stores.embeddings.flush()
-    await stores.embeddings.forget("t", HEX)
-    assert not by_hand.exists(KEY)
-    assert stores.embeddings.peek("t", HEX, "f") is None
-
-
 async def test_callers_at_once_ask_the_store_once(stores: Stores, elsewhere: Stores, sink: RecordingSink) -> None:
     await elsewhere.embeddings.get_or_compute("t", HEX, "f", make)
     await elsewhere.embeddings.flush()

@@ -125,22 +125,6 @@ async def test_a_run_that_keeps_nothing_does_not_take_the_entry_from_one_that_ke
     assert store.peek("t", HEX, "f") is not None
 
 
-async def test_forgotten_while_under_way_it_answers_and_is_not_kept(store: EmbeddingStore) -> None:
-    encoder = Encoder(wait=asyncio.Event())
-    caller = asyncio.create_task(store.get_or_compute("t", HEX, "f", encoder))
-    other = asyncio.create_task(store.get_or_compute("u", HEX, "f", encoder))
-    await asyncio.sleep(0.01)
-    await store.forget("t", HEX)
-    assert encoder.wait is not None
-    encoder.wait.set()
-    assert (await caller)[1] == "computed"
-    await other
-    assert store.peek("t", HEX, "f") is None
-    assert store.peek("u", HEX, "f") is not None
-    await store.get_or_compute("t", HEX, "f", Encoder())
-    assert store.peek("t", HEX, "f") is not None
-
-
 async def test_it_ends_with_its_time(store: EmbeddingStore, clock: Clock) -> None:
     await store.get_or_compute("t", HEX, "f", Encoder())
     clock.pass_(60)

@@ -62,15 +62,6 @@ def test_an_entry_ends_with_its_time_however_often_it_is_read() -> None:
     assert lru.nbytes == 0
 
 
-def test_keys_are_dropped_by_condition() -> None:
-    lru: ByteLru[tuple[str, str], int] = ByteLru(30, 60)
-    for key in (("t", "a"), ("t", "b"), ("u", "a")):
-        lru.put(key, 1, 10)
-    assert lru.discard_where(lambda key: key[0] == "t") == 2
-    assert lru.get(("u", "a")) == 1
-    assert lru.nbytes == 10
-
-
 @given(OPERATIONS)
 def test_bytes_are_counted_right_and_never_exceed_the_capacity(operations: list[tuple[str, int, int]]) -> None:
     clock, told = Clock(), [0]

@@ -75,8 +75,6 @@ async def test_kept_or_not_the_same_values_come_out(keep: bool) -> None:
         assert again is first
         assert store.peek("t", HEX, "f") is first
         assert sink.values("segserve_store_bytes")[-1] == pack(embedding(3)).nbytes
-    await store.forget("t", HEX)
-    assert store.peek("t", HEX, "f") is None
 
 
 async def test_packed_and_plain_ones_never_mix() -> None:
