@@ -10,9 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from deploy import transport
 from deploy.cluster import ROOT, PortTaken, check_port
 from deploy.progress import Failed
-from deploy.supervisor import supervise
+from deploy.supervisor import in_words, supervise, tell
 from shared.settings import SettingsError, settings
 
 
@@ -29,7 +30,11 @@ def up(arguments: argparse.Namespace) -> int:
         *("--host", arguments.host, "--port", str(arguments.port), "--config", str(arguments.config)),
         *(["--dashboard"] if arguments.dashboard else []),
     ]
-    return supervise(command)
+    status = supervise(command)
+    transport.clear(arguments.port)
+    if status < 0:
+        tell(f"its session {in_words(status)}, so all of it is ended.")
+    return abs(status)
 
 
 def deploy(arguments: argparse.Namespace) -> int:

@@ -6,13 +6,18 @@ dashboard: 1.2 s of CPU and 170 MB.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from deploy.cluster import OBJECT_STORE_BYTES, logical_cpus
+
+LIVES = (PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET)
+"""Nothing starts these again; whatever else a node has ends with its raylet, or is started again by it."""
 
 
 class LocalNode(Node):
@@ -24,8 +29,17 @@ class LocalNode(Node):
             super().start_api_server(include_dashboard=True, raise_on_failure=raise_on_failure)
 
 
-def start(temp: Path, metrics_port: int, *, dashboard: bool) -> str:
-    """Start the node below this process; the address to connect to. The environment is `cluster.environment`."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node: where to connect to, the processes (by name) with which it ends, and the folder of their logs."""
+
+    address: str
+    processes: dict[str, int]
+    logs: str
+
+
+def start(temp: Path, metrics_port: int, *, dashboard: bool) -> Started:
+    """Start the node below this process. The environment is `cluster.environment`."""
     parameters: dict[str, Any] = {
         "num_cpus": logical_cpus(),
         "object_store_memory": OBJECT_STORE_BYTES,
@@ -36,8 +50,8 @@ def start(temp: Path, metrics_port: int, *, dashboard: bool) -> str:
         "no_monitor": True,
         "include_log_monitor": False,
     }
-    node = LocalNode(
+    node: Any = LocalNode(
         RayParams(**parameters), head=True, shutdown_at_exit=False, spawn_reaper=False, ray_init_cluster=True
     )
-    address: str = node.address
-    return address
+    processes = {name: node.all_processes[name][0].process.pid for name in LIVES}
+    return Started(node.address, processes, node.get_logs_dir_path())

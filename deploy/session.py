@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from deploy import transport
+from deploy.cluster import STATE, run_folder
 from deploy.supervisor import (
     Stopped,
     adopt_orphans,
@@ -22,25 +22,29 @@ from deploy.supervisor import (
     end_with_parent,
     stop_on_signals,
     sweep_lines,
+    tell,
 )
 from deploy.valkey import EmbeddedValkey, ValkeyError
+from deploy.watch import Lost, watch
 from shared.settings import settings
 
 
 def run(arguments: argparse.Namespace, further: Sequence[str], stack: ExitStack) -> int:
     """Everything, until a signal ends it; the exit status where it does not start. `stack` holds what must be closed,
-    `further` is for `deploy.start`."""
+    `further` is for `deploy.start`. Raises `Lost` where it cannot go on."""
     begun = time.monotonic()
+    state, valkey = run_folder(settings().home, arguments.port) / STATE, None
+    state.unlink(missing_ok=True)
     if settings().redis_url is None:
-        os.environ["SEGSERVE_REDIS_URL"] = stack.enter_context(EmbeddedValkey()).url
+        valkey = stack.enter_context(EmbeddedValkey())
+        os.environ["SEGSERVE_REDIS_URL"] = valkey.url
     os.environ["SEGSERVE_HOST"], os.environ["SEGSERVE_PORT"] = arguments.host, str(arguments.port)
     stack.callback(transport.clear, arguments.port)
+    stack.callback(state.unlink, missing_ok=True)
     ours = ("--parent", str(os.getpid()), "--begun", str(begun))
     where = ("--host", arguments.host, "--port", str(arguments.port))
     status = subprocess.run([sys.executable, "-m", "deploy.start", *ours, *where, *further], check=False).returncode
-    while not status:
-        signal.pause()
-    return status
+    return status or watch(state, valkey)
 
 
 def main() -> int:
@@ -60,6 +64,9 @@ def main() -> int:
             return run(arguments, further, stack)
     except ValkeyError as error:
         print(f"It did not work: {error}", file=sys.stderr)
+        return 1
+    except Lost as lost:
+        tell(str(lost))
         return 1
     except Stopped as stopped:
         return int(stopped.code or 0)

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,13 @@ def start_ray(folder: Path, temp: Path, dashboard: bool, variables: Mapping[str,
 
     from deploy import node
 
-    address = node.start(temp, cluster.free_port(), dashboard=dashboard)
+    started = node.start(temp, cluster.free_port(), dashboard=dashboard)
+    address = started.address
     context: Any = ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING)
     stop_on_signals()  # Ray puts its own handler of SIGTERM in the place of ours
     if not dashboard:
         nobody_to_tell()
-    state = {"address": address, "dashboard": context.dashboard_url, "transport": dict(variables)}
+    state = {**asdict(started), "dashboard": context.dashboard_url, "transport": dict(variables)}
     (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
 

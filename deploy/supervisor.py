@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
@@ -79,6 +80,28 @@ def _ended(process: psutil.Process) -> bool:
         if process.ppid() == os.getpid():
             os.waitpid(process.pid, os.WNOHANG)
     return True
+
+
+def how_it_ended(process: psutil.Process) -> str | None:
+    """How a process ended, in words, once it has; None while it runs. Where it is our child it is reaped."""
+    try:
+        ended, status = os.waitpid(process.pid, os.WNOHANG)
+    except ChildProcessError:  # another's, who alone is told how
+        return None if process.is_running() and process.status() != psutil.STATUS_ZOMBIE else "has ended"
+    return in_words(os.waitstatus_to_exitcode(status)) if ended else None
+
+
+def in_words(code: int) -> str:
+    """An exit status as `subprocess` gives it, negative for a signal."""
+    if code >= 0:
+        return f"ended with status {code}"
+    why = " (by hand, or for want of memory)" if -code == signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-code).name}{why}"
+
+
+def tell(message: str) -> None:
+    """One line to the operator, with the time."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} SegServe: {message}", file=sys.stderr, flush=True)
 
 
 def supervise(command: Sequence[str]) -> int:

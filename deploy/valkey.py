@@ -96,20 +96,37 @@ class EmbeddedValkey:
         """Start and wait until it answers. Raises `ValkeyError` with the server's own words when it does not."""
         if self._folder is not None:
             raise ValkeyError("The embedded store is running already.")
-        program = binary()
         self._folder = _private_folder(self._parent)
-        started: Future[subprocess.Popen[bytes]] = Future()
-        threading.Thread(target=self._hold, args=(program, self._folder, started), name="valkey", daemon=True).start()
         try:
-            self._process = started.result()
-            self._wait_until_it_answers(self._process, timeout_s)
-        except OSError as error:
-            self.stop()
-            raise ValkeyError(f"The embedded store could not be started: {error}") from error
+            self._launch(timeout_s)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def ended(self) -> int | None:
+        """The exit status of a server that ended without being told to, negative for a signal; else None."""
+        return None if self._process is None else self._process.poll()
+
+    def again(self, timeout_s: float = 30.0) -> None:
+        """Start anew, empty and at the same `url`, after the server has ended by itself. Raises as `start`, and may be
+        tried again then."""
+        self.socket_path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._launch(timeout_s)
+
+    def _launch(self, timeout_s: float) -> None:
+        program, folder = binary(), self.socket_path.parent
+        started: Future[subprocess.Popen[bytes]] = Future()
+        threading.Thread(target=self._hold, args=(program, folder, started), name="valkey", daemon=True).start()
+        try:
+            self._process = started.result()
+        except OSError as error:
+            raise ValkeyError(f"The embedded store could not be started: {error}") from error
+        try:
+            self._wait_until_it_answers(self._process, timeout_s)
+        except BaseException:
+            self._process.kill()
+            raise
 
     def stop(self) -> None:
         """End the server and remove its folder; does nothing when it is not running."""

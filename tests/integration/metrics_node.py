@@ -81,7 +81,8 @@ async def answer(line: str, handle: Any) -> object:
 def main() -> None:
     """Start, obey, end."""
     folder = Path(sys.argv[1])
-    ray.init(address=node.start(folder, int(sys.argv[2]), dashboard=False), namespace="serve", log_to_driver=False)
+    address = node.start(folder, int(sys.argv[2]), dashboard=False).address
+    ray.init(address=address, namespace="serve", log_to_driver=False)
     try:
         serve.start(proxy_location="Disabled")
         sink = RaySink()

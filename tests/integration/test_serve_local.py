@@ -85,7 +85,33 @@ def test_nothing_is_left_when_it_is_killed(started: Callable[..., Platform], vic
     (psutil.Process(platform.process.pid) if victim == "launcher" else session).send_signal(signal.SIGKILL)
     assert eventually(lambda: all_gone(processes)), [process for process in processes if not ended(process)]
     assert eventually(lambda: not any(each.exists() for each in lines))
+    assert ("its session was killed by SIGKILL" in platform.log.read_text()) == (victim == "session")
     assert refuses(("127.0.0.1", port(platform)))
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_it_ends_and_says_why_when_ray_dies(started: Callable[..., Platform], victim: str) -> None:
+    platform = started()
+    processes = tree(platform)
+    next(process for process in processes if process.name() == victim).kill()
+    assert platform.process.wait(60) == 1
+    assert f"SegServe: Ray's {victim} was killed by SIGKILL" in platform.log.read_text()
+    assert all_gone(processes)
+    assert refuses(("127.0.0.1", port(platform)))
+
+
+def test_a_store_that_dies_is_started_again(started: Callable[..., Platform]) -> None:
+    platform = started()
+
+    def uploaded() -> int:
+        return httpx.post(platform.url + "/v1/images", content=grey(9), headers=PNG, timeout=120).status_code
+
+    assert uploaded() == 200
+    next(process for process in tree(platform) if process.name() == "valkey-server").kill()
+    assert eventually(lambda: "the embedded store is back" in platform.log.read_text())
+    assert eventually(lambda: uploaded() == 200)
+    assert "the embedded store was killed by SIGKILL" in platform.log.read_text()
+    assert httpx.get(platform.url + "/readyz", timeout=60).status_code == 200
 
 
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:

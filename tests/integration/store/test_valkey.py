@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -90,6 +91,24 @@ def test_it_may_be_started_again_but_not_twice() -> None:
         server.start()
         with client_of(server) as client:
             assert client.ping()
+
+
+def test_one_that_ended_comes_again_where_it_was() -> None:
+    with EmbeddedValkey() as server, client_of(server) as client:
+        client.set("a", "b")
+        assert server.ended() is None
+        url, first = server.url, server.pid
+        os.kill(first, signal.SIGKILL)
+        assert ended(first)
+        assert server.ended() == -signal.SIGKILL
+        shutil.rmtree(server.socket_path.parent)
+        server.again()
+        assert (server.url, server.ended()) == (url, None)
+        assert client.get("a") is None
+        pid = server.pid
+        assert stat.S_IMODE(server.socket_path.parent.stat().st_mode) == 0o700
+    assert pid != first
+    assert ended(pid)
 
 
 def test_a_frozen_server_is_stopped_too() -> None:
