@@ -103,9 +103,14 @@ def free_port() -> int:
     raise OSError(f"no free port among 100 of {NOT_GIVEN_AWAY}")
 
 
+def run_path(home: Path, port: int) -> Path:
+    """Where the platform on `port` keeps its token and its address."""
+    return home / "run" / str(port)
+
+
 def run_folder(home: Path, port: int) -> Path:
-    """Where the platform on `port` keeps its token and its address, readable by its owner only."""
-    folder = home / "run" / str(port)
+    """That folder, made where there is none, for its owner only."""
+    folder = run_path(home, port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     return folder

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from deploy import transport
-from deploy.cluster import ROOT, PortTaken, check_port
+from deploy.claim import claim, end_leftovers, try_claim
+from deploy.cluster import ROOT, PortTaken, check_port, run_folder, run_path
 from deploy.progress import Failed
 from deploy.supervisor import in_words, supervise, tell
 from shared.settings import SettingsError, settings
@@ -20,7 +21,7 @@ from shared.settings import SettingsError, settings
 def up(arguments: argparse.Namespace) -> int:
     """Start the platform and keep it until we are told to stop; 1 where it cannot listen there."""
     try:
-        check_port(arguments.host, arguments.port)
+        lock = claimed(arguments.host, arguments.port)
     except OSError as error:
         where = "" if isinstance(error, PortTaken) else f"port {arguments.port} on {arguments.host}: "
         print(f"SegServe did not start: {where}{error.strerror or error}", file=sys.stderr)
@@ -30,11 +31,23 @@ def up(arguments: argparse.Namespace) -> int:
         *("--host", arguments.host, "--port", str(arguments.port), "--config", str(arguments.config)),
         *(["--dashboard"] if arguments.dashboard else []),
     ]
-    status = supervise(command)
+    status = supervise(command, keep=[lock])
     transport.clear(arguments.port)
     if status < 0:
         tell(f"its session {in_words(status)}, so all of it is ended.")
     return abs(status)
+
+
+def claimed(host: str, port: int) -> int:
+    """The lock on this port's run folder, for a platform that can listen there. Raises `OSError` where it cannot; then
+    nothing was written."""
+    folder, lock = run_path(settings().home, port), None
+    if folder.is_dir():
+        lock = try_claim(folder)
+        if lock is not None:
+            end_leftovers(folder, transport.place(port))
+    check_port(host, port)
+    return lock if lock is not None else claim(run_folder(settings().home, port))
 
 
 def deploy(arguments: argparse.Namespace) -> int:

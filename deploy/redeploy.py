@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 from deploy import cluster
+from deploy.claim import try_claim
 from deploy.cluster import STATE
 from deploy.progress import Failed, Progress
 
@@ -39,10 +40,13 @@ def redeploy(home: Path, port: int, config_path: Path) -> None:
 def connect(home: Path, port: int) -> bool:
     """Join the Ray of the platform on `port` as its owner; whether its applications came to it as by `serve deploy`.
     Raises `Failed` when there is none."""
-    folder = cluster.run_folder(home, port)
+    folder = cluster.run_path(home, port)
     state = folder / STATE
     if not state.is_file():
-        raise Failed(f"no platform was started on port {port} with {home} as its home")
+        raise Failed(f"no platform runs on port {port} with {home} as its home")
+    if (lock := try_claim(folder)) is not None:  # Ray would look for it for minutes
+        os.close(lock)
+        raise Failed(f"the platform on port {port} was killed: start it again")
     running = json.loads(state.read_text(encoding="utf-8"))
     os.environ.update({**cluster.environment(folder / "token"), **running["transport"]})
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")

@@ -104,14 +104,14 @@ def tell(message: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} SegServe: {message}", file=sys.stderr, flush=True)
 
 
-def supervise(command: Sequence[str]) -> int:
+def supervise(command: Sequence[str], keep: Sequence[int] = ()) -> int:
     """Run `command` in a session of its own until it ends or we are told to stop; nothing of it is left afterwards.
 
-    Returns its exit status, 0 when we were told to stop.
+    Returns its exit status, 0 when we were told to stop. `keep`: descriptors that it holds on to.
     """
     adopt_orphans()
     stop_on_signals()
-    child = subprocess.Popen(command, start_new_session=True)
+    child = subprocess.Popen(command, start_new_session=True, pass_fds=tuple(keep))
     try:
         return child.wait()
     except Stopped:

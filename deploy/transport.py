@@ -82,7 +82,7 @@ def haproxy_binary() -> str:
 
 def socket_folder(port: int) -> Path:
     """An empty folder that only we may enter, its path short enough for sockets. Raises `Unavailable`."""
-    folder = _place(port)
+    folder = place(port)
     if folder is None:
         raise Unavailable("no temporary folder has a path short enough for sockets")
     ours = folder.parent
@@ -97,11 +97,11 @@ def socket_folder(port: int) -> Path:
 
 def clear(port: int) -> None:
     """Remove what the platform on `port` wrote outside its home."""
-    if folder := _place(port):
+    if folder := place(port):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(port: int) -> Path | None:
+def place(port: int) -> Path | None:
     """Where the sockets of the platform on `port` lie; none where every temporary folder's path is too long."""
     name = f"sgs-{os.getuid()}"
     places = (Path(tempfile.gettempdir()) / name, Path("/tmp") / name)
