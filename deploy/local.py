@@ -23,7 +23,11 @@ def up(arguments: argparse.Namespace) -> int:
     try:
         lock = claimed(arguments.host, arguments.port)
     except OSError as error:
-        where = "" if isinstance(error, PortTaken) else f"port {arguments.port} on {arguments.host}: "
+        where = (
+            ""
+            if isinstance(error, PortTaken)
+            else f"{error.filename or f'port {arguments.port} on {arguments.host}'}: "
+        )
         print(f"SegServe did not start: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     command = [
@@ -62,13 +66,20 @@ def deploy(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def port_number(text: str) -> int:
+    """A port to listen on, from 1 to 65535."""
+    if text.isdecimal() and 0 < int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port from 1 to 65535")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; `up` is what runs when no command is named."""
     found = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     found.set_defaults(run=up)
     here = settings()
     found.add_argument("--host", default=here.host, help="address of the HTTP port (%(default)s)")
-    found.add_argument("--port", type=int, default=here.port, help="HTTP port (%(default)s)")
+    found.add_argument("--port", type=port_number, default=here.port, help="HTTP port (%(default)s)")
     found.add_argument("--config", type=Path, default=ROOT / "deploy" / "serve.yaml", help="Serve YAML to start with")
     found.add_argument("--dashboard", action="store_true", help="also Ray's dashboard, and with it `serve deploy`")
     commands = found.add_subparsers(title="commands")

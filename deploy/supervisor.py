@@ -101,7 +101,8 @@ def in_words(code: int) -> str:
 
 def tell(message: str) -> None:
     """One line to the operator, with the time."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} SegServe: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal or a pipe that is gone
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} SegServe: {message}", file=sys.stderr, flush=True)
 
 
 def supervise(command: Sequence[str], keep: Sequence[int] = ()) -> int:
