@@ -96,7 +96,7 @@ def check_port(host: str, port: int) -> None:
 
 def free_port() -> int:
     """A loopback port that nothing uses just now, and that no system gives away by itself before its user opens it."""
-    for port in random.sample(NOT_GIVEN_AWAY, 100):
+    for port in random.SystemRandom().sample(NOT_GIVEN_AWAY, 100):  # another who is seeded alike would take the same
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,10 +51,13 @@ def test_one_that_was_killed_whole_is_ended_by_the_next(first: Platform) -> None
     again = launch(first.home, "--port", str(port(first)), "--config", str(HERE / "one.yaml"), **environment())
     again = dataclasses.replace(again, url=first.url)
     try:
+        assert eventually(lambda: "was killed and left" in again.log.read_text())  # until then the old one answers
         wait_ready(again)
-        assert "was killed and left" in again.log.read_text()
         assert all_gone(processes)
     finally:
         stop(again)
+        for each in processes:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
     assert again.process.returncode == 0
     assert refuses(("127.0.0.1", port(first)))

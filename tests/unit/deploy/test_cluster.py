@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import stat
 import tempfile
@@ -18,6 +19,14 @@ def test_a_port_in_use_is_named() -> None:
         with pytest.raises(cluster.PortTaken, match=f"port {port} on 127.0.0.1 is in use"):
             cluster.check_port("127.0.0.1", port)
     cluster.check_port("127.0.0.1", port)
+
+
+def test_free_ports_are_others_however_chance_is_seeded() -> None:
+    found = set()
+    for _ in range(8):
+        random.seed(0)
+        found.add(cluster.free_port())
+    assert len(found) > 1
 
 
 def test_each_start_has_its_own_token_in_a_file_of_its_owner(tmp_path: Path) -> None:
