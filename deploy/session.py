@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace, further: Sequence[str], stack: ExitStack)
     stack.callback(state.unlink, missing_ok=True)
     ours = ("--parent", str(os.getpid()), "--begun", str(begun))
     where = ("--host", arguments.host, "--port", str(arguments.port))
-    status = subprocess.run([sys.executable, "-m", "deploy.start", *ours, *where, *further], check=False).returncode
-    return status or watch(state, valkey)
+    start = subprocess.Popen([sys.executable, "-m", "deploy.start", *ours, *where, *further])
+    return watch(start, state, valkey)
 
 
 def main() -> int:

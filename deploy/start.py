@@ -49,7 +49,9 @@ def start_ray(folder: Path, temp: Path, dashboard: bool, variables: Mapping[str,
     if not dashboard:
         nobody_to_tell()
     state = {**asdict(started), "dashboard": context.dashboard_url, "transport": dict(variables)}
-    (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+    whole = folder / f"{STATE}.new"
+    whole.write_text(json.dumps(state), encoding="utf-8")
+    whole.replace(folder / STATE)
 
 
 def nobody_to_tell() -> None:

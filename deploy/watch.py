@@ -7,10 +7,11 @@ All else is started again by Ray Serve, or by those two.
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 import psutil
 
@@ -28,15 +29,26 @@ class Lost(RuntimeError):
     """The platform cannot go on; the message says why, in the operator's terms."""
 
 
-def watch(state: Path, valkey: EmbeddedValkey | None) -> NoReturn:
-    """Look until Ray, of which `state` (`cluster.STATE`) tells, is gone. Raises `Lost` then."""
-    ray = RayProcesses(state)
+def watch(start: subprocess.Popen[bytes], state: Path, valkey: EmbeddedValkey | None) -> int:
+    """Look for as long as there is something to look at: the exit status of a `start` (`deploy.start`) that failed.
+    Raises `Lost` when Ray, of which `state` (`cluster.STATE`) tells from some time on, is gone."""
     store = None if valkey is None else Store(valkey)
-    while True:
-        ray.look()
+    ray = None
+    while not start.returncode:
+        if ray is None and state.exists():
+            ray = RayProcesses(state)
+        if ray is not None:
+            ray.look()
         if store is not None:
             store.look()
-        time.sleep(LOOK_EVERY_S)
+        if start.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                start.wait(LOOK_EVERY_S)
+        else:
+            time.sleep(LOOK_EVERY_S)
+    if start.returncode < 0:
+        raise Lost(f"its start {in_words(start.returncode)}, so all of it is ended.")
+    return start.returncode
 
 
 class RayProcesses:

@@ -92,12 +92,26 @@ def test_nothing_is_left_when_it_is_killed(started: Callable[..., Platform], vic
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_it_ends_and_says_why_when_ray_dies(started: Callable[..., Platform], victim: str) -> None:
     platform = started()
+    assert eventually(lambda: "Ctrl-C ends it all" in platform.log.read_text())
     processes = tree(platform)
     next(process for process in processes if process.name() == victim).kill()
     assert platform.process.wait(60) == 1
     assert f"SegServe: Ray's {victim} was killed by SIGKILL" in platform.log.read_text()
     assert all_gone(processes)
     assert refuses(("127.0.0.1", port(platform)))
+
+
+def test_so_it_does_when_ray_dies_while_it_starts(tmp_path: Path) -> None:
+    platform = launch(tmp_path, "--config", str(HERE / "one.yaml"), **environment())
+    try:
+        assert eventually((tmp_path / "run" / str(port(platform)) / "platform.json").exists)
+        processes = tree(platform)
+        next(process for process in processes if process.name() == "gcs_server").kill()
+        assert platform.process.wait(60) == 1
+        assert "SegServe: Ray's gcs_server has ended" in platform.log.read_text()
+        assert all_gone(processes)
+    finally:
+        stop(platform)
 
 
 def test_a_store_that_dies_is_started_again(started: Callable[..., Platform]) -> None:

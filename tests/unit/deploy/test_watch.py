@@ -14,7 +14,7 @@ import pytest
 
 from deploy.supervisor import how_it_ended
 from deploy.valkey import ValkeyError
-from deploy.watch import Lost, RayProcesses, Store
+from deploy.watch import Lost, RayProcesses, Store, watch
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 GRANDCHILD = f"import subprocess, time; print(subprocess.Popen({SLEEP!r}).pid, flush=True); time.sleep(600)"
@@ -74,6 +74,15 @@ def test_how_anothers_child_ended_nobody_knows_but_that_it_did(tmp_path: Path) -
     finally:
         child.kill()
         child.communicate()
+
+
+def test_a_start_that_fails_ends_the_watch_with_its_status(tmp_path: Path) -> None:
+    start = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    assert watch(start, tmp_path / "platform.json", None) == 7
+    killed = subprocess.Popen(SLEEP)
+    killed.kill()
+    with pytest.raises(Lost, match="its start was killed by SIGKILL"):
+        watch(killed, tmp_path / "platform.json", None)
 
 
 class Fragile:
