@@ -50,7 +50,7 @@ class InstancePipeline(DensePipeline[InstanceOutput]):
         if form == "png":
             picture = base64_text(label_png(numbered(output.size, instances), None))
             return json_answer({**common, "instances": listed(findings, form, 0.0), "png": picture})
-        answer = text_answer(common, "instances", findings, form, call.options.simplify)
+        answer = text_answer(common, "instances", findings, form, call.options.simplify, call.image)
         return answer or self.unsupported(form)
 
     def _caption(self, instance: Instance) -> str:

@@ -53,7 +53,7 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
         if form == "png":
             picture = base64_text(panoptic_png(ids))
             return json_answer({**common, "segments": listed(findings, form, 0.0), "png": picture})
-        answer = text_answer(common, "segments", findings, form, call.options.simplify)
+        answer = text_answer(common, "segments", findings, form, call.options.simplify, call.image)
         return answer or self.unsupported(form)
 
     def _finding(self, segment: PanopticSegment, region: Region) -> Finding:

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from shared.calls import Answer, PromptOptions
 from shared.errors import InvalidOption
 from shared.imaging.compose import encode_picture, overlay_regions
+from shared.imaging.georeference import Georeference
 from shared.imaging.png import mask_png
 from shared.serving.answers import (
-    GEOJSON,
     MAX_MASK_PIXELS,
     Finding,
     base64_text,
     coco_results,
     feature_collection,
+    features,
     geometry,
     json_answer,
     npz_answer,
@@ -65,8 +66,10 @@ def part_of(output: DecoderOutput, options: PromptOptions) -> DecoderOutput:
     return output if options.format == "npz" else DecoderOutput(output.masks[:1])
 
 
-def encode_candidates(output: DecoderOutput, index: int, options: PromptOptions) -> Encoded:
-    """The candidates of prompt number `index` in a text format, best first."""
+def encode_candidates(
+    output: DecoderOutput, index: int, options: PromptOptions, place: Georeference | None = None
+) -> Encoded:
+    """The candidates of prompt number `index` in a text format, best first; `place`: of the image on the map."""
     if options.format == "coco":
         results = coco_results(Finding({}, mask.region, 1, _score(mask)) for mask in output.masks)
         pairs = zip(results, output.masks, strict=True)
@@ -75,18 +78,18 @@ def encode_candidates(output: DecoderOutput, index: int, options: PromptOptions)
         findings = [
             Finding({"prompt": index, **fields_of(mask), **_asked(mask, options)}, mask.region) for mask in output.masks
         ]
-        features: Encoded = feature_collection(findings, options.simplify)["features"]
-        return features
+        return features(findings, options.simplify, place)
     return [_candidate(mask, options) for mask in output.masks]
 
 
-def text_answer(common: Mapping[str, Any], encoded: Sequence[Encoded], options: PromptOptions) -> Answer:
+def text_answer(
+    common: Mapping[str, Any], encoded: Sequence[Encoded], options: PromptOptions, place: Georeference | None = None
+) -> Answer:
     """The body from all prompts' candidates, in order."""
     if options.format == "coco":
         return json_answer([result for results in encoded for result in results])
     if options.format == "geojson":
-        features = [feature for results in encoded for feature in results]
-        return json_answer({"type": "FeatureCollection", "features": features}, GEOJSON)
+        return feature_collection([feature for results in encoded for feature in results], place)
     return json_answer({**common, "results": [{"masks": masks} for masks in encoded]})
 
 

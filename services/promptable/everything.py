@@ -22,6 +22,7 @@ from shared.catalog.card import Card
 from shared.errors import InvalidOption
 from shared.imaging import rle
 from shared.imaging.compose import encode_picture
+from shared.imaging.georeference import georeference
 from shared.telemetry.stages import Stages
 from shared.types import DecoderInput, DecoderOutput, Embedding, Prompt, Region, UInt8Array
 
@@ -72,7 +73,10 @@ class EverythingPipeline:
         decode = self._promptable.decode
         with stages.stage("encode"):
             pixels = await run.pixels() if options.format in PICTURES else None
-            answer = await self._promptable.off_loop(lambda: answer_of(common, run.found, options, pixels, decode))
+            place = georeference(await self._promptable.uploaded(subject)) if options.format == "geojson" else None
+            answer = await self._promptable.off_loop(
+                lambda: answer_of(common, run.found, options, pixels, decode, place)
+            )
         yield replace(answer, timings=stages.timings())
 
 

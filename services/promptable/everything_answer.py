@@ -11,11 +11,12 @@ from shared.calls import Answer, EverythingOptions
 from shared.errors import InvalidOption
 from shared.imaging import rle
 from shared.imaging.compose import encode_picture, overlay_one_by_one
+from shared.imaging.georeference import Georeference
 from shared.serving.answers import (
-    GEOJSON,
     Finding,
     coco_results,
     feature_collection,
+    features,
     geometry,
     json_answer,
     picture_answer,
@@ -69,8 +70,10 @@ def answer_of(
     options: EverythingOptions,
     pixels: UInt8Array | None,
     decode: Decode,
+    place: Georeference | None = None,
 ) -> Answer:
-    """The whole answer; `common` are its first fields, `pixels` the image for `PICTURES`. One mask is held at once."""
+    """The whole answer; `common` are its first fields, `pixels` the image for `PICTURES`, `place` where it lies on the
+    map. One mask is held at once."""
     if options.format in ("rle", "polygon"):
         return json_answer({**common, "masks": [fields_of(each, options) for each in found]})
     if pixels is not None and options.format in EFFECTS:
@@ -82,7 +85,7 @@ def answer_of(
         return picture_answer(encode_picture(drawn, "png"))
     if options.format == "coco":
         return json_answer(coco_results(_findings(found)))
-    return json_answer(feature_collection(_findings(found), options.simplify), GEOJSON)
+    return feature_collection(features(_findings(found), options.simplify, place), place)
 
 
 def _findings(found: Sequence[Found]) -> Iterator[Finding]:

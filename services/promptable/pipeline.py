@@ -32,6 +32,7 @@ from shared.calls import Answer, EmbedAnswer, EmbedCall, EverythingCall, ModelIn
 from shared.catalog.card import Card
 from shared.errors import DeadlineExceeded, Detail, ImageStoreUnavailable, InvalidOption
 from shared.imaging.decode import decode
+from shared.imaging.georeference import georeference
 from shared.protocols import EncoderService, Sink
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
@@ -165,13 +166,14 @@ class PromptablePipeline:
     async def _text(
         self, call: PromptCall, items: Sequence[DecoderInput], size: tuple[int, int], tier: Tier, stages: Stages
     ) -> Answer:
+        place = georeference(await self.uploaded(call)) if call.options.format == "geojson" else None
         encoding = [0.0] * len(items)
         away = self._here if len(items) == 1 and math.prod(size) <= SMALL_PIXELS else self.off_loop
 
         async def answered(index: int, item: DecoderInput) -> Encoded:
             output = await self.decoded(index, item, call.caller.deadline)
             begun = time.perf_counter()
-            encoded = await away(lambda: encode_candidates(output, index, call.options))
+            encoded = await away(lambda: encode_candidates(output, index, call.options, place))
             encoding[index] = time.perf_counter() - begun
             return encoded
 
@@ -182,7 +184,7 @@ class PromptablePipeline:
         stages.add("encode", sum(encoding))
         common = self.common(call, size, tier)
         with stages.stage("encode"):
-            return await away(lambda: text_answer(common, encoded, call.options))
+            return await away(lambda: text_answer(common, encoded, call.options, place))
 
     async def _whole(self, call: PromptCall, items: Sequence[DecoderInput], stages: Stages) -> Answer:
         size, masks = items[0].embedding.size, 0
@@ -209,11 +211,15 @@ class PromptablePipeline:
         return {"task": TASK, **shared, "image_id": call.image_id, "embedding": tier}
 
     async def pixels(self, call: PromptCall) -> UInt8Array:
-        """The image itself, from the call or from the store. Raises `ImageNotFound`, `ImageStoreUnavailable`."""
-        image = call.image
-        if image is None:
-            image = await self._images.get(call.caller.tenant, call.image_id)
+        """The image itself. Raises as `uploaded`, and `Malformed`."""
+        image = await self.uploaded(call)
         return await self.off_loop(partial(self.decode, image))
+
+    async def uploaded(self, call: PromptCall) -> bytes:
+        """The image as uploaded, from the call or from the store. Raises `ImageNotFound`, `ImageStoreUnavailable`."""
+        if call.image is not None:
+            return call.image
+        return await self._images.get(call.caller.tenant, call.image_id)
 
     def decode(self, image: bytes) -> UInt8Array:
         """The pixels of an encoded image, within the limits. Blocking."""

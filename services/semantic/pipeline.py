@@ -58,7 +58,9 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
         if form == "png":
             picture = base64_text(label_png(labels, self.space.palette()))
             return json_answer({**common, "segments": segments, "png": picture})
-        answer = text_answer(common, "segments", self._findings(labels, segments), form, call.options.simplify)
+        answer = text_answer(
+            common, "segments", self._findings(labels, segments), form, call.options.simplify, call.image
+        )
         return answer or self.unsupported(form)
 
     def _objects(self, labels: LabelArray, wanted: frozenset[int] | None) -> Iterator[Named]:

@@ -78,7 +78,9 @@ class GeoFeature(Reply):
 
 
 class FeatureCollection(Reply):
-    """Masks as GeoJSON MultiPolygons, in pixels, y down."""
+    """Masks as GeoJSON MultiPolygons: in the coordinates of a GeoTIFF, whose reference system `crs` then names where
+    the file does; of any other image in pixels, y down."""
 
     type: Literal["FeatureCollection"]
+    crs: dict[str, Any] | None = None
     features: list[GeoFeature]

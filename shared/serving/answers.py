@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from shared.calls import Answer, Caller, Format, ModelInfo
 from shared.errors import InvalidOption
-from shared.imaging.polygon import geojson, polygons
+from shared.imaging.georeference import Georeference, georeference
+from shared.imaging.polygon import IDENTITY, geojson, polygons
 from shared.imaging.rle import encode
 from shared.types import Region
 
@@ -81,26 +82,36 @@ def coco_results(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return results
 
 
-def feature_collection(findings: Iterable[Finding], simplify: float) -> dict[str, Any]:
-    """GeoJSON in pixel coordinates, y down: one feature a mask."""
-    features = [
-        {"type": "Feature", "properties": finding.fields, "geometry": geojson(finding.region, simplify)}
+def features(findings: Iterable[Finding], simplify: float, place: Georeference | None) -> list[dict[str, Any]]:
+    """One GeoJSON feature a mask: on the map, or in pixels, y down, without a `place` there."""
+    transform = IDENTITY if place is None else place.transform
+    return [
+        {"type": "Feature", "properties": finding.fields, "geometry": geojson(finding.region, simplify, transform)}
         for finding in findings
         if finding.region.bits.size
     ]
-    return {"type": "FeatureCollection", "features": features}
+
+
+def feature_collection(found: list[dict[str, Any]], place: Georeference | None) -> Answer:
+    """GeoJSON of these features; `crs` as in GeoJSON of 2008, which GDAL and QGIS read."""
+    named: dict[str, Any] = {}
+    if place is not None and place.epsg is not None:
+        named = {"crs": {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{place.epsg}"}}}
+    return json_answer({"type": "FeatureCollection", **named, "features": found}, GEOJSON)
 
 
 def text_answer(
-    common: dict[str, Any], name: str, findings: list[Finding], form: Format, simplify: float
+    common: dict[str, Any], name: str, findings: list[Finding], form: Format, simplify: float, image: bytes
 ) -> Answer | None:
-    """The answer in a text format (rle, polygon, coco, geojson), the findings under `name`; None for other formats."""
+    """The answer on an encoded image in a text format (rle, polygon, coco, geojson), the findings under `name`; None
+    for other formats."""
     if form in ("rle", "polygon"):
         return json_answer({**common, name: listed(findings, form, simplify)})
     if form == "coco":
         return json_answer(coco_results(findings))
     if form == "geojson":
-        return json_answer(feature_collection(findings, simplify), GEOJSON)
+        place = georeference(image)
+        return feature_collection(features(findings, simplify, place), place)
     return None
 
 

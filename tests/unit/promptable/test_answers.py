@@ -22,6 +22,7 @@ from shared.schemas.answers import PromptableAnswer
 from shared.schemas.masks import CocoResult, Logits
 from shared.store.keys import image_id
 from shared.types import DecoderOutput, Prompt
+from tests.data import NORTH_UP, geotiff
 from tests.unit.promptable.conftest import Service, click
 from tests.unit.promptable.intensity import png, stripes
 
@@ -75,6 +76,18 @@ async def test_geojson(service: Service) -> None:
     body = await service.ask(IMAGE, click(30, 10), click(1, 1), format="geojson", multimask=False)
     assert [feature["properties"]["prompt"] for feature in body["features"]] == [0, 1]
     assert body["features"][0]["geometry"]["type"] == "MultiPolygon"
+
+
+async def test_masks_on_a_geotiff_lie_on_the_map_also_by_its_id(service: Service) -> None:
+    image = geotiff(stripes(), NORTH_UP)
+    await service.images.put("a", image, 60, 30)
+    sent = await service.ask(image, click(30, 10), format="geojson", multimask=False)
+    assert sent["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
+    (ring,) = sent["features"][0]["geometry"]["coordinates"][0]
+    corners = {(600_010, 5_000_000), (600_020, 5_000_000), (600_020, 4_999_992.5), (600_010, 4_999_992.5)}
+    assert {tuple(point) for point in ring} == corners
+    known = {"identifier": image_id(image)}
+    assert await service.ask(None, click(30, 10), format="geojson", multimask=False, **known) == sent
 
 
 async def test_logits_that_are_asked_for_come_in_every_text_format(service: Service) -> None:

@@ -25,6 +25,7 @@ from shared.imaging import cutout
 from shared.imaging.rle import decode as decode_rle
 from shared.store.keys import image_id
 from shared.types import Float32Array, Region, UInt8Array
+from tests.data import NORTH_UP, geotiff
 from tests.unit.promptable.blobs import BlobDecoder, BlobEncoder, answers, scene
 from tests.unit.promptable.conftest import CARD, assembled
 from tests.unit.promptable.intensity import png
@@ -154,6 +155,10 @@ async def test_other_formats(generator: Generator) -> None:
     assert [entry["segmentation"] for entry in coco] == [mask["rle"] for mask in masks]
     features = (await generator.events(image, points_per_side=6, format="geojson"))[-1][1]["features"]
     assert [each["properties"]["area"] for each in features] == [mask["area"] for mask in masks]
+    placed = geotiff(scene(90, 180, seed=90), NORTH_UP)
+    on_the_map: Any = (await generator.events(placed, points_per_side=6, format="geojson"))[-1][1]
+    assert on_the_map["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
+    assert on_the_map["features"][0]["geometry"]["coordinates"][0][0][0][0] >= 600_000
     picture = await generator.answer(image, points_per_side=6, format="overlay")
     drawn = np.asarray(Image.open(io.BytesIO(picture.body)))
     changed = (drawn != scene(90, 180, seed=90)).any(axis=2)

@@ -26,6 +26,7 @@ from shared.errors import DeadlineExceeded, InvalidOption, Malformed
 from shared.imaging.png import read_label_png, read_panoptic_png
 from shared.imaging.rle import decode as decode_rle
 from shared.labels import label_space
+from shared.schemas.masks import FeatureCollection
 from shared.serving.batcher import Batcher
 from shared.serving.dense import DensePipeline
 from shared.settings import Settings
@@ -40,7 +41,7 @@ from shared.types import (
     Region,
     SemanticOutput,
 )
-from tests.data import encoded, pixels_of
+from tests.data import NORTH_UP, encoded, geotiff, pixels_of
 
 CAR, PEDESTRIAN, ROAD, SKY = 8, 9, 3, 0
 SPACE = label_space("camvid")
@@ -241,6 +242,24 @@ async def test_every_format_of_every_task(task: DenseTask, form: Format) -> None
             assert all(each["polygons"] for each in listed)
         if form == "geojson":
             assert {each["geometry"]["type"] for each in listed} == {"MultiPolygon"}
+
+
+@pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
+async def test_masks_of_a_geotiff_lie_on_the_map(task: DenseTask) -> None:
+    plain = orjson.loads((await ask(task, "geojson")).body)
+    placed = orjson.loads((await ask(task, "geojson", geotiff(scene(), NORTH_UP))).body)
+    assert "crs" not in plain
+    FeatureCollection.model_validate(placed)
+    assert placed["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32633"
+    for here, there in zip(plain["features"], placed["features"], strict=True):
+        assert there["properties"] == here["properties"]
+        for ring, moved in zip(rings(here), rings(there), strict=True):
+            assert {(600_000 + x / 2, 5_000_000 - y / 4) for x, y in ring} == {tuple(point) for point in moved}
+
+
+def rings(feature: dict[str, Any]) -> list[Any]:
+    """All rings of a feature's polygons."""
+    return [ring for polygon in feature["geometry"]["coordinates"] for ring in polygon]
 
 
 async def test_more_masks_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
