@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,7 +28,7 @@ BACKGROUND = "background_image"
 OFF_LOOP_BYTES = 256 * 1024
 """Bodies of at least so many bytes are parsed in a thread."""
 MAX_FIELDS = 64
-"""Most parts of a form besides its images."""
+"""Most parts of a form besides its images, and most fields of a JSON object."""
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _IMAGE_VALUE = re.compile(rb'"(?:background_)?image"\s*:\s*"[^"]*+"')
@@ -159,10 +160,11 @@ def json_kind(value: Any) -> str:
 def parse_json(text: bytes | str, name: str) -> Any:
     """JSON, with NaN and infinities as floats, so that they are refused where they stand. Raises `Malformed`.
 
-    A name that appears twice in one object is `InvalidOption`: taking either would be a guess.
+    A name that appears twice in one object is `InvalidOption`: taking either would be a guess. So is an object of more
+    than `MAX_FIELDS` names: each of half a million unknown ones would be looked at.
     """
     try:
-        return json.loads(text, object_pairs_hook=_once_each)
+        return json.loads(text, object_pairs_hook=partial(_once_each, name))
     except RecursionError:
         raise Malformed.of(name, reason="the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -184,7 +186,9 @@ def decode_base64(text: str, name: str) -> bytes:
         raise Malformed.of(name, f"{len(text)} characters", "base64", "not valid base64") from None
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once_each(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise InvalidOption.of(place, f"an object of {len(pairs)}", MAX_FIELDS, "an object has too many fields")
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

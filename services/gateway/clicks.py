@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from services.gateway.body import json_kind, parse_json
+from services.gateway.body import OFF_LOOP_BYTES, json_kind, parse_json
 from services.gateway.context import Gateway
 from services.gateway.errors import as_known, fields
 from services.gateway.fields import check, shown
@@ -105,7 +105,7 @@ class ClickSession:
             return
         identifier = None
         try:
-            values = parse_json(text or "", "message")
+            values = await _parsed(text or "")
             if not isinstance(values, dict):
                 raise Malformed.of("message", json_kind(values), "a JSON object", "a message is a JSON object")
             identifier = _identifier(values.pop("id", None))
@@ -216,6 +216,13 @@ class ClickSession:
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send_text(orjson.dumps(message).decode("utf-8"))
+
+
+async def _parsed(text: str) -> Any:
+    """A message's JSON; a long one is read in a thread. Raises as `parse_json`."""
+    if len(text) < OFF_LOOP_BYTES:
+        return parse_json(text, "message")
+    return await asyncio.to_thread(parse_json, text, "message")
 
 
 def _identifier(value: Any) -> int | str | None:

@@ -23,11 +23,10 @@ from shared.errors import InvalidOption
 from shared.imaging import rle
 from shared.imaging.compose import encode_picture
 from shared.imaging.georeference import georeference
+from shared.schemas.options import MAX_CLICKS
 from shared.telemetry.stages import Stages
 from shared.types import DecoderInput, DecoderOutput, Embedding, Prompt, Region, UInt8Array
 
-MAX_POINTS = 2**15
-"""Most clicks of one run, all crops together."""
 MAX_RUNS_BYTES = 2**28
 """Most bytes of run lengths that the candidates of one run may have."""
 INSIDE = np.ones(1, dtype=np.int32)
@@ -96,10 +95,10 @@ class _Run:
         self._done = self._count = self._bytes = 0
         self._shown: dict[int, Found] = {}
         self._pixels: UInt8Array | None = None
-        if self._total > MAX_POINTS:
+        if self._total > MAX_CLICKS:
             field = "points_per_side" if options.point_grids is None else "point_grids"
             reason = f"{field} and crop_n_layers ask for too many clicks"
-            raise InvalidOption.of(field, f"{self._total} clicks", MAX_POINTS, reason)
+            raise InvalidOption.of(field, f"{self._total} clicks", MAX_CLICKS, reason)
         promptable.sink.count("segserve_decoder_prompts_total", self._total, model=promptable.info.name)
 
     async def events(self) -> AsyncIterator[StreamEvent]:

@@ -16,7 +16,10 @@ Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
 PromptFormat = DenseFormat
 EverythingFormat = Literal["rle", "coco", "polygon", "geojson", "overlay", Effects]
-Grid = Annotated[list[Annotated[list[Fraction], Field(min_length=2, max_length=2)]], Field(fail_fast=True)]
+MAX_CLICKS = 2**15
+"""Most clicks of one run of everything mode, all crops together."""
+GridPoint = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+Grid = Annotated[list[GridPoint], Field(fail_fast=True, max_length=MAX_CLICKS)]
 """`[[x, y], ...]` as parts of the image's or crop's width and height."""
 ModelName = Annotated[str, Field(min_length=1, max_length=100)]
 Simplify = Annotated[float, Field(ge=0.0, le=100.0)]

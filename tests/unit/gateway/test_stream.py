@@ -154,6 +154,8 @@ def test_only_the_newest_of_the_clicks_that_wait_is_answered() -> None:
         ('{"id": [5], "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
         ('{"id": 18446744073709551616, "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
         ('{"id": "\\ud800", "prompts": [{"points": [[1, 1]]}]}', "invalid_option"),
+        (json.dumps({f"k{number}": 1 for number in range(65)}), "invalid_option"),
+        ("[" + " " * 300_000, "malformed"),
         ("[1]", "malformed"),
         ("null", "malformed"),
         ("{", "malformed"),

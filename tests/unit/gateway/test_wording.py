@@ -86,6 +86,11 @@ def test_a_grid_of_clicks_lies_on_the_image(point: list[float]) -> None:
     assert (field, limit) == (f"point_grids[0][1][{0 if point[0] > 1 else 1}]", "at least 0, at most 1")
 
 
+def test_a_grid_has_no_more_clicks_than_a_run() -> None:
+    ((field, limit, _),) = faults(EverythingFields, [], point_grids=[[[0.5, 0.5]] * 32_769])
+    assert (field, limit) == ("point_grids[0]", "at most 32768 items")
+
+
 def test_a_choice_is_listed() -> None:
     ((field, limit, reason),) = faults(EverythingFields, [("format", "svg")])
     assert (field, limit) == (
