@@ -46,7 +46,8 @@ def claim(folder: Path, within_s: float = ENDS_WITHIN_S) -> int:
 
 def end_leftovers(folder: Path, sockets: Path | None) -> None:
     """End what still runs of the platform that this run folder tells of; only for who has claimed it. `sockets`: where
-    its HAProxy's lie. A platform that ends in its own time takes its word (`STATE`) along."""
+    its HAProxy's lie. A platform that ends in its own time takes its word (`STATE`) along, which is
+    removed here."""
     try:
         logs = json.loads((folder / STATE).read_text(encoding="utf-8"))["logs"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -59,6 +60,7 @@ def end_leftovers(folder: Path, sockets: Path | None) -> None:
     if left:
         tell(f"an earlier platform on port {folder.name} was killed and left {len(left)} processes, which are ended.")
         psutil.wait_procs(left, timeout=ENDS_WITHIN_S)
+    (folder / STATE).unlink()
 
 
 def _left(marks: tuple[str, ...]) -> Iterator[psutil.Process]:
