@@ -71,7 +71,7 @@ class Settings(BaseModel):
     breaker_failures: int = Field(default=3, ge=1)
     """So many failures in a row stop calls to the store for `breaker_open_s`."""
     breaker_open_s: float = Field(default=30.0, gt=0)
-    """How long an open breaker skips the store before one trial call."""
+    """How long an open breaker skips a store that is silent before one trial call; one that is gone, for a second."""
     image_ttl_s: int = Field(default=86_400, ge=1)
     """How long an uploaded image is kept."""
     image_memory_bytes: int = Field(default=256 * 2**20, ge=0)

@@ -1,6 +1,7 @@
 """A circuit breaker: attempts and their ends in, "call it" or "skip it" out. Pure; the clock is injected.
 
-Closed -> (failures in a row) -> open -> (after `open_s`) -> one trial -> closed again, or open again.
+Closed -> (failures in a row) -> open -> (after `open_s`, or soon where nobody listens) -> one trial -> closed again, or
+open again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+REFUSED_S = 1.0
+"""When a server that is not there at all is looked for again: a trial costs nothing then, and it may be back soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Breaker:
         self._failures = 0
         self._last_failure = self._last_counted = float("-inf")
         self._opened: float | None = None
+        self._pause_s = open_s
         self._trial: Attempt | None = None
 
     @property
@@ -48,7 +53,7 @@ class Breaker:
         now = self._clock()
         if self._opened is None:
             return Attempt(now, trial=False)
-        if self._trial is not None or now - self._opened < self._open_s:
+        if self._trial is not None or now - self._opened < self._pause_s:
             return None
         self._trial = Attempt(now, trial=True)
         return self._trial
@@ -60,16 +65,17 @@ class Breaker:
         elif attempt is self._trial:
             self._failures, self._opened, self._trial = 0, None, None
 
-    def failed(self, attempt: Attempt) -> None:
-        """No answer came in time, or no connection."""
+    def failed(self, attempt: Attempt, *, refused: bool = False) -> None:
+        """No answer came in time, or no connection; `refused`: the latter, without waiting."""
         now = self._last_failure = self._clock()
+        pause_s = min(REFUSED_S, self._open_s) if refused else self._open_s
         if attempt is self._trial:
-            self._opened, self._trial = now, None
+            self._opened, self._pause_s, self._trial = now, pause_s, None
         elif self._opened is None and attempt.began >= self._last_counted:
             self._failures += 1
             self._last_counted = now
             if self._failures >= self._limit:
-                self._opened = now
+                self._opened, self._pause_s = now, pause_s
 
     def abandoned(self, attempt: Attempt) -> None:
         """The caller left before the end: nothing was learnt, and the next may try."""

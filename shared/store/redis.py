@@ -146,7 +146,7 @@ class RedisClient:
             self._slots.release()
 
     def _lost(self, operation: Operation, reason: Reason, attempt: Attempt) -> StoreFailure:
-        self._breaker.failed(attempt)
+        self._breaker.failed(attempt, refused=reason == "connection")
         return self.failure(operation, reason)
 
     def _show_breaker(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.store.breaker import Attempt, Breaker
+from shared.store.breaker import REFUSED_S, Attempt, Breaker
 from tests.unit.store.clock import Clock
 
 
@@ -73,6 +73,23 @@ def test_a_trial_that_fails_opens_it_for_the_whole_time_again(breaker: Breaker, 
     clock.pass_(29.9)
     assert breaker.begin() is None
     clock.pass_(0.2)
+    assert begun(breaker).trial
+
+
+def test_where_nobody_listens_it_looks_again_soon_and_is_patient_with_who_is_silent(
+    breaker: Breaker, clock: Clock
+) -> None:
+    for refused in (False, False, True):
+        breaker.failed(begun(breaker), refused=refused)
+        clock.pass_(0.1)
+    assert breaker.begin() is None
+    clock.pass_(REFUSED_S)
+    breaker.failed(begun(breaker), refused=True)
+    clock.pass_(REFUSED_S)
+    breaker.failed(begun(breaker))  # there again, and silent
+    clock.pass_(29)
+    assert breaker.begin() is None
+    clock.pass_(1)
     assert begun(breaker).trial
 
 
