@@ -24,10 +24,11 @@ def respond(answer: Answer, stages: Stages) -> Response:
     return Response(answer.body, headers=headers, media_type=answer.media_type)
 
 
-def fresh(content: Mapping[str, Any], status: int = 200) -> Response:
-    """JSON that must not be kept. Times are written as RFC 3339, UTC."""
+def fresh(content: Mapping[str, Any], status: int = 200, stages: Stages | None = None) -> Response:
+    """JSON that must not be kept, with the time of each stage, if any. Times are written as RFC 3339, UTC."""
     body = orjson.dumps(content, option=JSON_OPTIONS)
-    return Response(body, status, {"Cache-Control": "no-store"}, JSON)
+    timing = {} if stages is None else {"Server-Timing": server_timing(stages.timings())}
+    return Response(body, status, {"Cache-Control": "no-store", **timing}, JSON)
 
 
 def tagged(request: Request, content: Mapping[str, Any]) -> Response:

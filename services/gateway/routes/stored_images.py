@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.bulk import Bulk, Entry, Report, kept, record_fields
+from services.gateway.bulk import Bulk, Report, kept, record_fields
 from services.gateway.context import Gateway, gateway
 from services.gateway.documentation import IMAGE_ERRORS, answers, uploads
 from services.gateway.events import Event, EventStream
@@ -47,15 +48,10 @@ async def upload(request: Request) -> Response:
             sent = await receive_images(request, here, UploadOptions)
         with stages.stage("service"):
             if sent.only is not None:
-                return fresh(await kept(here, caller, sent.only, _services(here, sent)))
-            if sent.while_it_comes:
-                lengthen(request.scope, here.settings.stream_timeout_s)
-                caller = here.identify(request)
-            bulk = _bulk(here, caller, sent)
-            async with aclosing(bulk.reports(sent.images)) as reports:
-                async for _ in reports:
-                    pass
-        return fresh(_answer(bulk))
+                found = await kept(here, caller, sent.only, _services(here, sent))
+            else:
+                found = await _several(request, here, caller, sent)
+        return fresh(found, stages=stages)
 
 
 @router.get("/v1/images/{image_id}", **answers(StoredImage, IMAGE_ERRORS))
@@ -92,6 +88,18 @@ async def _told(bulk: Bulk, reports: AsyncIterator[Report]) -> AsyncIterator[Eve
     yield _event("result", _answer(bulk))
 
 
+async def _several(request: Request, here: Gateway, caller: Caller, sent: Uploads[UploadOptions]) -> dict[str, Any]:
+    """The whole answer about several images, once all are through."""
+    if sent.while_it_comes:
+        lengthen(request.scope, here.settings.stream_timeout_s)
+        caller = here.identify(request)
+    bulk = _bulk(here, caller, sent)
+    async with aclosing(bulk.reports(sent.images)) as reports:
+        async for _ in reports:
+            pass
+    return _answer(bulk)
+
+
 def _event(name: str, content: object) -> Event:
     return Event(name, orjson.dumps(content, option=JSON_OPTIONS))
 
@@ -105,5 +113,5 @@ def _services(here: Gateway, sent: Uploads[UploadOptions]) -> dict[str, Promptab
         return {name: here.directory.promptable(name) for name in dict.fromkeys(sent.options.embed or ())}
 
 
-def _answer(bulk: Bulk) -> dict[str, list[Entry]]:
+def _answer(bulk: Bulk) -> dict[str, Any]:
     return {"images": [entry for _, entry in sorted(bulk.entries.items())]}

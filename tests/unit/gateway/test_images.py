@@ -21,6 +21,7 @@ async def test_one_image_through_its_life(gateway: Running) -> None:
     assert uploaded.json()["expires_at"].endswith("Z")
     assert answer.expires_at > datetime.now(UTC)
     assert answer.embeddings == {}
+    assert [part.split(";")[0] for part in uploaded.headers["server-timing"].split(", ")] == ["receive", "service"]
 
     path = f"{IMAGES}/{answer.image_id}"
     looked = await gateway.client.get(path)
@@ -55,6 +56,7 @@ async def test_one_bad_image_of_several_fails_alone(gateway: Running) -> None:
     response = await gateway.client.post(IMAGES, files=files, data={"embed": "wand"})
     assert response.status_code == 200
     UploadedImages.model_validate_json(response.content)
+    assert "service;dur=" in response.headers["server-timing"]
     entries = response.json()["images"]
     assert [entry.get("image_id") for entry in entries] == [image_id(PNG), None, image_id(picture(3)), None]
     assert [entry.get("error", {}).get("code") for entry in entries] == [None, "unsupported_format", None, "malformed"]
