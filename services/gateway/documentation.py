@@ -41,6 +41,14 @@ _EXAMPLES: dict[type[BaseModel], Any] = {
     resources.HealthAnswer: examples.HEALTH,
     resources.ReadinessAnswer: examples.READINESS,
 }
+_ARRAYS: dict[type[BaseModel], str] = {
+    tasks.SemanticAnswer: "`labels` HxW, 255 (uint16: 65535) is void; `confidence` HxW float16",
+    tasks.InstanceAnswer: "`masks` NxHxW bool, `boxes` Nx4, `scores` N, `label_ids` N",
+    tasks.PanopticAnswer: "`ids` HxW int32, 0 is void; `segments` Nx3: id, label_id, isthing",
+    tasks.PromptableAnswer: "`masks` NxHxW bool, `boxes` Nx4, `prompts` N (the index of each one's prompt), "
+    "`predicted_iou` N, `stability_scores` N, `scores` N (of phrases, else NaN), with `return_logits` `logits` Nxhxw",
+}
+"""What numpy's archive holds, of the tasks that have it."""
 PICTURES = "`overlay`: masks over the image; `cutout`, `blur`, `replace`, `recolor`: pictures of the subject."
 _REF = "#/components/schemas/{model}"
 _BINARY = {"type": "string", "format": "binary"}
@@ -62,7 +70,8 @@ def documented(options: type[TaskOptions], answer: type[BaseModel], png: str = "
     content["image/png"] = {"schema": _BINARY, "description": pictures}
     content["application/geo+json"] = {"schema": {"$ref": _REF.format(model=FeatureCollection.__name__)}}
     content["application/zip"] = {"schema": _BINARY, "description": "`format=cutout` of several objects: a PNG each."}
-    content["application/octet-stream"] = {"schema": _BINARY}
+    if answer in _ARRAYS:
+        content["application/octet-stream"] = {"schema": _BINARY, "description": f"`format=npz`: {_ARRAYS[answer]}."}
     if events:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": examples.EVENTS}
     coco: Any = CocoPanoptic if answer is tasks.PanopticAnswer else list[CocoResult]

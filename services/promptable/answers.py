@@ -131,14 +131,15 @@ def logits_field(logits: Float16Array) -> dict[str, Any]:
 
 def arrays(outputs: Sequence[DecoderOutput], size: tuple[int, int], with_logits: bool) -> dict[str, NDArray[Any]]:
     """`masks` NxHxW bool, `boxes` Nx4, `prompts` N (the index of each one's prompt), `predicted_iou` N,
-    `stability_scores` N and, if asked for, `logits` Nxhxw float16. N is 0 where phrases name nothing. Raises as
-    `stacked`."""
+    `stability_scores` N, `scores` N (of phrases, else NaN) and, if asked for, `logits` Nxhxw float16. N is 0 where
+    phrases name nothing. Raises as `stacked`."""
     pairs = [(index, mask) for index, output in enumerate(outputs) for mask in output.masks]
     found = {
         **stacked(size, [mask.region for _, mask in pairs]),
         "prompts": np.array([index for index, _ in pairs], dtype=np.int32),
         "predicted_iou": np.array([mask.predicted_iou for _, mask in pairs], dtype=np.float32),
         "stability_scores": np.array([mask.stability_score for _, mask in pairs], dtype=np.float32),
+        "scores": np.array([mask.score for _, mask in pairs], dtype=np.float32),
     }
     if with_logits:
         logits = [mask.logits for _, mask in pairs]

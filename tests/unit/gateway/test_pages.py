@@ -128,6 +128,7 @@ async def test_each_task_documents_its_answer_in_every_text_format(path: str, ga
     found = references(content["application/json"]["schema"])
     assert f"#/components/schemas/{coco}" in found
     assert len(found) == 2, "and the task's own answer"
+    assert ("application/octet-stream" in content) == (path != "promptable/everything"), "npz"
     assert references(content["application/geo+json"]) == ["#/components/schemas/FeatureCollection"]
 
 

@@ -21,7 +21,7 @@ from shared.imaging.rle import decode as decode_rle
 from shared.schemas.answers import PromptableAnswer
 from shared.schemas.masks import CocoResult, Logits
 from shared.store.keys import image_id
-from shared.types import DecoderOutput, Prompt
+from shared.types import DecoderOutput, Prompt, PromptMask, Region
 from tests.data import NORTH_UP, geotiff
 from tests.unit.promptable.conftest import Service, click
 from tests.unit.promptable.intensity import png, stripes
@@ -117,6 +117,15 @@ def test_npz_of_a_phrase_that_names_nothing_has_no_masks() -> None:
     arrays = np.load(io.BytesIO(answer.body), allow_pickle=False)
     assert {name: arrays[name].shape[0] for name in arrays.files} == dict.fromkeys(arrays.files, 0)
     assert (arrays["masks"].shape, arrays["boxes"].shape) == ((0, 30, 60), (0, 4))
+
+
+async def test_npz_has_the_scores_of_phrases(service: Service) -> None:
+    logits = np.zeros((2, 2), np.float16)
+    masks = [PromptMask(Region.from_mask(MIDDLE), 0.5, 1.0, logits, score) for score in (0.25, None)]
+    answer = whole_answer([DecoderOutput(tuple(masks))], (30, 60), PromptOptions("npz"), None, lambda _: stripes())
+    scores = np.load(io.BytesIO(answer.body), allow_pickle=False)["scores"]
+    assert scores[0] == 0.25
+    assert np.isnan(scores[1])
 
 
 async def test_overlay_changes_the_mask_and_nothing_far_from_it(service: Service) -> None:
