@@ -51,6 +51,11 @@ def with_a_line(platform: Platform) -> list[Path]:
     return found
 
 
+def sockets(platform: Platform) -> Path:
+    """Where HAProxy's lie while it runs."""
+    return Path(tempfile.gettempdir()) / f"sgs-{os.getuid()}" / str(port(platform))
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     return all(map(ended, processes))
 
@@ -70,7 +75,7 @@ def test_the_token_and_its_folder_are_for_the_owner_only(started: Callable[..., 
     assert platform.process.returncode == 0
     assert all_gone(processes)
     assert not any(each.exists() for each in lines)
-    assert not (Path(tempfile.gettempdir()) / f"sgs-{os.getuid()}" / str(port(platform))).exists()
+    assert not sockets(platform).exists()
     assert refuses(("127.0.0.1", port(platform)))
     assert "Traceback" not in platform.log.read_text()
 
@@ -81,10 +86,12 @@ def test_nothing_is_left_when_it_is_killed(started: Callable[..., Platform], vic
     processes = tree(platform)
     assert len(processes) > 8
     lines = with_a_line(platform)
+    assert sockets(platform).exists()
     session = next(process for process in processes if " deploy.session " in title(process))
     (psutil.Process(platform.process.pid) if victim == "launcher" else session).send_signal(signal.SIGKILL)
     assert eventually(lambda: all_gone(processes)), [process for process in processes if not ended(process)]
     assert eventually(lambda: not any(each.exists() for each in lines))
+    assert eventually(lambda: not sockets(platform).exists())
     assert ("its session was killed by SIGKILL" in platform.log.read_text()) == (victim == "session")
     assert refuses(("127.0.0.1", port(platform)))
 
