@@ -19,16 +19,14 @@ from shared.settings import SettingsError, settings
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start the platform and keep it until we are told to stop; 1 where it cannot listen there."""
+    """Start the platform and keep it until we are told to stop; 1 where it cannot listen, or has nothing to start."""
     try:
+        arguments.config.open("rb").close()
         lock = claimed(arguments.host, arguments.port)
     except OSError as error:
-        where = (
-            ""
-            if isinstance(error, PortTaken)
-            else f"{error.filename or f'port {arguments.port} on {arguments.host}'}: "
-        )
-        print(f"SegServe did not start: {where}{error.strerror or error}", file=sys.stderr)
+        place = error.filename or f"port {arguments.port} on {arguments.host}"
+        why = error if isinstance(error, PortTaken) else f"{place}: {error.strerror or error}"
+        print(f"SegServe did not start: {why}", file=sys.stderr)
         return 1
     command = [
         *(sys.executable, "-m", "deploy.session", "--parent", str(os.getpid())),

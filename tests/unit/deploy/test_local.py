@@ -25,6 +25,14 @@ def test_what_is_no_port_is_refused(text: str, capsys: pytest.CaptureFixture[str
     assert "is no port from 1 to 65535" in capsys.readouterr().err
 
 
+def test_a_file_that_is_not_there_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "none.yaml"
+    assert local.up(local.parser().parse_args(["--port", str(free_port()), "--config", str(missing)])) == 1
+    assert capsys.readouterr().err == f"SegServe did not start: {missing}: No such file or directory\n"
+
+
 def test_a_home_that_cannot_be_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
