@@ -78,7 +78,7 @@ def measured(subject: Subject, chosen: dict[str, Any], images: list[UInt8Array])
     model.warm()
     warm = time.perf_counter()
     found: dict[str, Any] = {"load_s": round(loaded - begun, 1), "warm_s": round(warm - loaded, 1)}
-    found |= {"recorded": len(getattr(inner(model.engine), "recordings", ()))}
+    found |= {"recorded": recorded(model.engine)}
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         found |= rates(subject, model, options, images, chosen["seconds"], pool)
     if device != "cpu":
@@ -87,9 +87,11 @@ def measured(subject: Subject, chosen: dict[str, Any], images: list[UInt8Array])
     return found
 
 
-def inner(engine: Any) -> Any:
-    """The engine within the windows of another."""
-    return getattr(engine, "_within", engine)
+def recorded(engine: Any) -> int:
+    """How many passes an engine, or the one within it, has recorded."""
+    while engine is not None and not hasattr(engine, "recordings"):
+        engine = getattr(engine, "_within", None)
+    return 0 if engine is None else len(engine.recordings)
 
 
 def items(subject: Subject, images: list[UInt8Array], count: int) -> list[Any]:

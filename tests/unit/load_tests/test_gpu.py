@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from load_tests.client import Window
 from load_tests.gpu.__main__ import layout, parser
-from load_tests.gpu.bare import equal
+from load_tests.gpu.bare import equal, recorded
 from load_tests.gpu.models import HEIGHT, SUBJECTS, WIDTH, Subject, write_card
 from load_tests.gpu.report import Report
 from load_tests.gpu.served import request_form, stamped, yaml_of
@@ -20,9 +21,12 @@ from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.imaging.decode import decode
 from shared.models.adapters import street_frame
+from shared.models.engines.engine import Around
+from shared.models.engines.torch_eager import TorchEngine, TorchOptions
 from shared.models.geometry import place
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.types import DenseInput, Embedding, EncoderInput, SemanticOutput
+from tests.unit.models.small import small_graph
 
 CHOSEN = {"device": "cuda", "precision": "bf16", "max_batch": 16}
 
@@ -112,3 +116,10 @@ def test_answers_are_compared_by_their_labels_and_by_their_values() -> None:
     moved = values.copy()
     moved[:4] += np.float16(0.5)
     assert equal(Embedding((8, 8), (moved,)), Embedding((8, 8), (values,))) == 0.5
+
+
+def test_recorded_passes_are_counted_however_deep_their_engine_lies() -> None:
+    recording: Any = Around(TorchEngine(small_graph(), TorchOptions(torch.device("cpu"))))
+    assert recorded(recording) == recorded(Around(recording)) == 0
+    recording.recordings = {"one": 1, "two": 2}
+    assert recorded(recording) == recorded(Around(recording)) == 2
