@@ -115,6 +115,16 @@ async def test_a_pass_that_hangs_is_ill() -> None:
     assert await hanging == 99
 
 
+async def test_a_pass_that_takes_its_time_is_not_ill() -> None:
+    model = Frail()
+    pulse, batcher = watched(model, stalled_s=60)
+    working = asyncio.create_task(batcher.submit(99))
+    await asyncio.to_thread(model.hangs.wait, 60)
+    await pulse.check()
+    model.go_on.set()
+    assert await working == 99
+
+
 async def test_a_full_queue_is_not_ill() -> None:
     pulse, batcher = watched(Frail())
     with pytest.raises(InternalError):
