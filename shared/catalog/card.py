@@ -5,6 +5,7 @@ YAML in `cards/<name>.yaml` -> `Card`. If a new model needs new Python outside i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -58,6 +59,7 @@ Weights = Annotated[HubWeights | FileWeights | RandomWeights, Field(discriminato
 Side = Annotated[int, Field(gt=0)]
 Shape = tuple[Side, Side]
 """Height and width in pixels."""
+Interpolation = Literal["bilinear", "bicubic", "area"]
 
 
 class Preprocess(Strict):
@@ -77,7 +79,7 @@ class Preprocess(Strict):
     scale: float = 1 / 255
     """Factor on uint8 values before mean and std."""
     channels: Literal["rgb", "bgr"] = "rgb"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     antialias: bool = True
     buckets: tuple[Shape, ...] = ()
     """Static shapes that engines compile and warm; empty: the shapes that `resize` yields."""
@@ -122,17 +124,29 @@ class DenseCrf(Strict):
     standard deviations. The defaults lie in the ranges in which DeepLab's authors searched on 100 photos: appearance 3
     to 6 at 30 to 100 pixels and 3 to 6 grey levels."""
 
-    smoothness: float = Field(default=3.0, ge=0)
+    smoothness: float = Field(default=3.0, ge=0, le=1e4)
     """Weight of the kernel of positions."""
-    smoothness_xy: float = Field(default=3.0, gt=0)
+    smoothness_xy: float = Field(default=3.0, ge=0.1, le=1e6)
     """Pixels of the network's input."""
-    appearance: float = Field(default=4.0, ge=0)
+    appearance: float = Field(default=4.0, ge=0, le=1e4)
     """Weight of the kernel of positions and colours."""
-    appearance_xy: float = Field(default=67.0, gt=0)
+    appearance_xy: float = Field(default=67.0, ge=0.1, le=1e6)
     """Pixels of the network's input."""
-    appearance_rgb: float = Field(default=3.0, gt=0)
+    appearance_rgb: float = Field(default=3.0, ge=0.1, le=1e6)
     """Grey levels."""
     iterations: int = Field(default=10, ge=1, le=100)
+
+
+EXTRAS: Mapping[str, str] = {
+    "temperature": "what the logits of a semantic network are divided by, for calibrated confidence",
+    "instance_score": "the least score of an object, where that is not `thresholds.score`",
+    "everything": "pred_iou_thresh and stability_score_thresh of everything mode",
+    "tokenizer": "the repository or folder of the tokenizer of phrases, where it does not lie beside the weights",
+    "dense": "the bundled network's exported graph of dense tasks",
+    "dense_int8": "the same, quantised",
+    "decoder": "the bundled network's exported decoder of prompts",
+}
+"""What adapters of this project read in `Card.extras`; an adapter of a user's own reads what it likes."""
 
 
 class Figure(Strict):
@@ -219,6 +233,14 @@ class Card(Strict):
     """What only this card's adapter reads."""
     tiny: dict[str, Any] = Field(default_factory=dict)
     """Overrides, merged deeply over the card, that make a small random network of the same architecture for tests."""
+
+    @field_validator("extras")
+    @classmethod
+    def _known_extras(cls, extras: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        ours = str(info.data.get("loader", "")).startswith("shared.models.adapters.")
+        if ours and (unknown := sorted(extras.keys() - EXTRAS.keys())):
+            raise ValueError(f"{', '.join(unknown)}: nobody reads this; known are {', '.join(EXTRAS)}")
+        return extras
 
     @model_validator(mode="after")
     def _labels_where_needed(self) -> Card:

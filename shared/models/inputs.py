@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from shared.catalog.card import Preprocess
+from shared.catalog.card import Interpolation, Preprocess
 from shared.models.geometry import Placement
 from shared.types import UInt8Array
 
 
 def arrange(pixels: UInt8Array, placement: Placement, preprocess: Preprocess, mirrored: bool = False) -> UInt8Array:
     """HxWx3 uint8 to the canvas's size; padding is zero here and zeroed again after normalisation."""
-    fitted = resized(pixels, placement.valid, preprocess)
+    fitted = resized(pixels, placement.valid, preprocess.interpolation, preprocess.antialias)
     if mirrored:
         fitted = fitted[:, ::-1]
     if placement.valid == placement.canvas:
@@ -23,19 +23,19 @@ def arrange(pixels: UInt8Array, placement: Placement, preprocess: Preprocess, mi
     return canvas
 
 
-def resized(pixels: UInt8Array, size: tuple[int, int], preprocess: Preprocess) -> UInt8Array:
+def resized(
+    pixels: UInt8Array, size: tuple[int, int], interpolation: Interpolation, antialias: bool = True
+) -> UInt8Array:
     """HxWx3 uint8 at `size` (height, width), rounded to whole grey levels, as torchvision's and transformers' image
     processors do it."""
     if pixels.shape[:2] == size:
         return pixels
     # Strides that torch knows as channels last: it then resizes pixels as they lie, several times faster.
     source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[None].permute(0, 3, 1, 2)
-    if preprocess.interpolation == "area":
+    if interpolation == "area":
         averaged = functional.interpolate(source.float(), size=size, mode="area")
         scaled = averaged.round_().to(torch.uint8)
     else:
-        scaled = functional.interpolate(
-            source, size=size, mode=preprocess.interpolation, antialias=preprocess.antialias
-        )
+        scaled = functional.interpolate(source, size=size, mode=interpolation, antialias=antialias)
     result: UInt8Array = scaled[0].permute(1, 2, 0).numpy()
     return result

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from shared.catalog.card import DenseCrf
+from shared.models.inputs import resized
 from shared.models.postprocess.permutohedral import Lattice, lattice
 from shared.models.postprocess.semantic import label_map, probability_map
 from shared.models.postprocess.upsample import Grid
@@ -36,7 +36,7 @@ def refined_labels(
     height, width, _ = pixels.shape
     classes = grids[0].logits.shape[0]
     size = working_size((height, width), seen, classes)
-    marginals = refined(probability_map(grids, size, temperature), shrunk(pixels, size), crf)
+    marginals = refined(probability_map(grids, size, temperature), resized(pixels, size, "area"), crf)
     return label_map([Grid(marginals.permute(2, 0, 1))], (height, width), classes, scores=[lambda tile: tile])
 
 
@@ -85,14 +85,5 @@ def working_size(image: tuple[int, int], seen: int, classes: int) -> tuple[int, 
     pixels = min(math.prod(image), seen, MOST_VALUES // classes)
     factor = math.sqrt(pixels / math.prod(image))
     height, width = (max(1, int(side * factor)) for side in image)
-    return height, width
-
-
-def shrunk(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """The image at `size` (h, w), by area."""
-    if pixels.shape[:2] == size:
-        return pixels
-    small: UInt8Array = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA).astype(
-        np.uint8, copy=False
-    )
-    return small
+    # A side of one pixel shrinks no further: the other then has all that there may be.
+    return min(height, pixels), min(width, pixels)

@@ -17,6 +17,16 @@ from torch.nn import functional as F
 
 BLUR = (1.0, 0.5, 0.5)
 """Weights of a vertex and of its two neighbours in one direction."""
+MULTIPLIERS = (
+    0x7224177F239FC725,
+    0x3A1F81FE7C954259,
+    0x513823D23A8602EB,
+    0x381232258BF214F9,
+    0x6E8B7C50726C825B,
+    0x7E196DD5F931A9AF,
+    0x7ED8536141A9F9C9,
+)
+"""Odd, of 63 random bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +64,9 @@ class Lattice:
 
 
 def lattice(features: Tensor) -> Lattice:
-    """The lattice of points with these features [n,d], f32, in standard deviations.
-
-    Raises `ValueError` where features lie so far apart that its vertices cannot be numbered in 64 bits.
-    """
-    lowest, weights = _enclosing(_elevated(features.float()))
-    numbers, step = _numbered(lowest)
+    """The lattice of points with these features [n,d], d below 8, f32, in standard deviations."""
+    simplices, weights = _enclosing(_elevated(features.float()))
+    numbers, step = _numbered(simplices)
     vertices, corners = torch.unique(numbers, return_inverse=True)
     points, size = corners.shape
     order = corners.flatten().argsort(stable=True)
@@ -101,14 +108,15 @@ def _enclosing(elevated: Tensor) -> tuple[Tensor, Tensor]:
 
 def _numbered(vertices: Tensor) -> tuple[Tensor, Tensor]:
     """A number for each vertex [n,d+1], and what it grows by in each of the d + 1 directions [d+1]. The last of the
-    coordinates follows from the others."""
+    coordinates follows from the others. Where they reach too far for one number each in 64 bits, numbers wrap around:
+    of ten million vertices two are then taken for one with a probability of 3e-6."""
     size = vertices.shape[-1]
     free = vertices[..., :-1]
     low = free.amin((0, 1)) - size
     span = free.amax((0, 1)) + size + 1 - low
-    if span.double().log2().sum() > 62:
-        raise ValueError("the points' features lie too far apart for a permutohedral lattice")
     radix = F.pad(span.cumprod(0), (1, 0), value=1)[:-1]
+    if span.double().log2().sum() > 62:
+        radix = torch.tensor(MULTIPLIERS[: size - 1], device=vertices.device)
     return ((free - low) * radix).sum(-1), F.pad(radix * size, (0, 1)) - radix.sum()
 
 

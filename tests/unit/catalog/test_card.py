@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from shared.catalog.card import Card
+import shared
+from shared.catalog.card import EXTRAS, Card
 
 BASE: dict[str, Any] = {
     "name": "some-model",
@@ -50,6 +52,12 @@ def card(**changes: Any) -> Card:
         ({"default_for": ["panoptic"]}, "default_for names a task"),
         ({"tasks": ["instance"], "dense_crf": {}}, "dense_crf is for semantic"),
         ({"dense_crf": {"appearance_rgb": 0}}, "dense_crf.appearance_rgb"),
+        ({"dense_crf": {"appearance_xy": 1e-6}}, "dense_crf.appearance_xy"),
+        ({"dense_crf": {"smoothness": 1e9}}, "dense_crf.smoothness"),
+        (
+            {"loader": "shared.models.adapters.street:load", "extras": {"dense_buckets": [[4, 4]]}},
+            "dense_buckets: nobody",
+        ),
         ({"name": "No Spaces"}, "name"),
         ({"loader": "os.system"}, "loader"),
         ({"engines": ["caffe"]}, "engines"),
@@ -86,3 +94,14 @@ def test_a_card_cannot_be_changed() -> None:
     fixed, field = card(), "name"
     with pytest.raises(ValidationError):
         setattr(fixed, field, "other")
+
+
+def test_an_adapter_of_a_users_own_reads_what_it_likes() -> None:
+    assert card(extras={"side": 96}).extras == {"side": 96}
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_what_a_card_may_tell_its_adapter_is_read_by_one(name: str) -> None:
+    root = Path(shared.__file__).parent.parent
+    sources = [path.read_text() for folder in ("shared/models", "services") for path in (root / folder).rglob("*.py")]
+    assert any("extras" in source and f'"{name}"' in source for source in sources)

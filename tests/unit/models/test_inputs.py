@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.catalog.card import Preprocess
+from shared.catalog.card import Interpolation, Preprocess
 from shared.models.geometry import Placement, Size, place
 from shared.models.inputs import arrange, resized
 from shared.models.normalise import FromPaddedPixels, Normalise, pixel_graph
@@ -19,10 +19,10 @@ PLAIN = Preprocess(resize="none")
 @pytest.mark.parametrize(("interpolation", "pillow"), [("bilinear", 2), ("bicubic", 3)])
 @pytest.mark.parametrize("size", [(32, 48), (100, 77), (1, 1), (300, 200)])
 def test_antialiased_resizing_is_pillows_to_two_grey_levels(
-    interpolation: str, pillow: int, size: tuple[int, int]
+    interpolation: Interpolation, pillow: int, size: tuple[int, int]
 ) -> None:
     pixels = picture(97, 131, seed=1)
-    ours = resized(pixels, size, Preprocess.model_validate({"resize": "none", "interpolation": interpolation}))
+    ours = resized(pixels, size, interpolation)
     theirs = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling(pillow)))
     assert ours.dtype == np.uint8
     assert ours.shape == theirs.shape
@@ -30,10 +30,10 @@ def test_antialiased_resizing_is_pillows_to_two_grey_levels(
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_pixels_are_resized_as_they_lie(interpolation: str) -> None:
+def test_pixels_are_resized_as_they_lie(interpolation: Interpolation) -> None:
     """The same bits as from planes, without turning pixels into planes and back."""
     pixels = picture(97, 131, seed=1)
-    ours = resized(pixels, (120, 90), Preprocess.model_validate({"resize": "none", "interpolation": interpolation}))
+    ours = resized(pixels, (120, 90), interpolation)
     planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None]
     theirs = torch.nn.functional.interpolate(planes, size=(120, 90), mode=interpolation, antialias=True)[0]
     assert np.array_equal(ours, theirs.permute(1, 2, 0).numpy())
@@ -42,7 +42,7 @@ def test_pixels_are_resized_as_they_lie(interpolation: str) -> None:
 
 def test_area_averages_whole_blocks() -> None:
     pixels = picture(64, 64, seed=2)
-    ours = resized(pixels, (8, 8), Preprocess(resize="none", interpolation="area"))
+    ours = resized(pixels, (8, 8), "area")
     means = pixels.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3))
     assert np.abs(ours - means).max() <= 0.5
 
@@ -50,8 +50,8 @@ def test_area_averages_whole_blocks() -> None:
 def test_an_image_of_the_right_size_is_not_touched() -> None:
     pixels = picture(20, 30, seed=3)
     pixels.setflags(write=False)
-    assert resized(pixels, (20, 30), PLAIN) is pixels
-    assert resized(pixels, (10, 15), PLAIN).shape == (10, 15, 3)
+    assert resized(pixels, (20, 30), "bilinear") is pixels
+    assert resized(pixels, (10, 15), "bilinear").shape == (10, 15, 3)
 
 
 def test_the_image_lies_top_left_and_mirrors_before_padding() -> None:
