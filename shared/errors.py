@@ -111,6 +111,12 @@ class ImageNotFound(SegServeError):
     code, status, default_message = "image_not_found", 404, "No such image: send it again."
 
 
+class JobNotFound(SegServeError):
+    """The job id is unknown to this tenant, expired or forgotten."""
+
+    code, status, default_message = "job_not_found", 404, "No such job."
+
+
 class NotFound(SegServeError):
     """No such path or resource."""
 
@@ -141,6 +147,18 @@ class ImageMismatch(SegServeError):
     code, status, default_message = "image_mismatch", 409, "The image does not have this image_id."
 
 
+class JobNotDone(SegServeError):
+    """The result of a job that waits or runs."""
+
+    code, status, default_message = "job_not_done", 409, "The job has no result yet."
+
+
+class JobCancelled(SegServeError):
+    """The result of a job that was cancelled: there will be none."""
+
+    code, status, default_message = "job_cancelled", 409, "The job was cancelled: it has no result."
+
+
 class BodyTooLarge(SegServeError):
     """More bytes than the server takes."""
 
@@ -165,6 +183,13 @@ class InvalidOption(SegServeError):
     code, status, default_message = "invalid_option", 422, "A field of the request is not valid."
 
 
+class IdempotencyMismatch(SegServeError):
+    """An `Idempotency-Key` came again with another request."""
+
+    code, status = "idempotency_mismatch", 422
+    default_message = "This Idempotency-Key belongs to another request."
+
+
 class TooManyRequests(SegServeError):
     """This caller has used up its share."""
 
@@ -179,6 +204,12 @@ class ClientGone(SegServeError):
 
 class InternalError(SegServeError):
     """A failure on our side whose cause is in the log under the request id, never in the answer."""
+
+
+class JobLost(SegServeError):
+    """Gateways ended under this job so often that it is not tried again."""
+
+    code, status, default_message = "job_lost", 500, "Every server that worked on this job ended under it."
 
 
 class Overloaded(SegServeError):
@@ -205,6 +236,13 @@ class ImageStoreUnavailable(SegServeError):
 
     code, status = "image_store_unavailable", 503
     default_message = "The image store is out of reach: send the image with the request."
+
+
+class JobStoreUnavailable(SegServeError):
+    """The store of jobs is out of reach or full: nothing can be said of them, and none is taken."""
+
+    code, status = "job_store_unavailable", 503
+    default_message = "The store of jobs is out of reach: try again later."
 
 
 class DeadlineExceeded(SegServeError):

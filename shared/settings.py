@@ -60,7 +60,8 @@ class Settings(BaseModel):
     """Folders of further model cards; they win over built-in ones of the same name."""
 
     redis_url: SecretStr | None = None
-    """`redis://`, `rediss://` or `unix://` URL of the image and embedding store; none: memory only, per process."""
+    """`redis://`, `rediss://` or `unix://` URL of the store of images, embeddings and jobs; none: memory only, per
+    process."""
     store_memory_bytes: int = Field(default=768 * 2**20, ge=2**20)
     """Most bytes of the embedded Valkey that the local platform starts where no `redis_url` is given: 300 small photos
     of one upload have room, and their embeddings."""
@@ -114,6 +115,22 @@ class Settings(BaseModel):
     """Requests that one gateway replica works on at once; more get 503."""
     max_concurrent_per_tenant: int = Field(default=128, ge=1)
     """Requests of one tenant that one gateway replica works on at once; more get 429."""
+
+    jobs_at_once: int = Field(default=1, ge=0)
+    """Jobs that one gateway replica works on at once, beside requests; 0: it takes none, for others to do."""
+    job_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest that a job may run; later it has failed."""
+    job_ttl_s: int = Field(default=86_400, ge=1)
+    """How long a finished job and its result are kept. One that has waited for so long has failed."""
+    job_lease_s: float = Field(default=30.0, gt=0)
+    """So long after a gateway's last sign of life another takes its jobs over."""
+    max_jobs_per_tenant: int = Field(default=1000, ge=1)
+    """Jobs of one tenant that may wait or run; more get 429."""
+    max_job_bytes_per_tenant: int = Field(default=128 * 2**20, ge=1024)
+    """Bytes of the requests of these jobs; more get 429."""
+    job_memory_bytes: int = Field(default=64 * 2**20, ge=0)
+    """Bytes of results that one process keeps in memory where no `redis_url` is given, the oldest forgotten first;
+    unused with one."""
 
     api_keys: Annotated[Mapping[str, str], AfterValidator(_digests)] = Field(default_factory=dict)
     """SHA-256 (hex) of each API key -> tenant. Empty: no key is asked for and everyone is the tenant `public`."""

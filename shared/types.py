@@ -17,6 +17,10 @@ DenseTask = Literal["semantic", "instance", "panoptic"]
 Task = Literal["semantic", "instance", "panoptic", "promptable"]
 Role = Literal["semantic", "instance", "panoptic", "encoder", "decoder"]
 """What one loaded model does in a replica; promptable is two roles."""
+JobTask = Literal["semantic", "instance", "panoptic", "promptable", "everything"]
+"""What a job may be: a task, or everything mode."""
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+"""The last three are for good."""
 Tier = Literal["memory", "redis", "computed"]
 """Where an embedding came from."""
 EngineName = Literal["openvino", "onnxruntime", "compile", "tensorrt", "torch"]

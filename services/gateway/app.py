@@ -18,6 +18,7 @@ from services.gateway.auth import KeyRing
 from services.gateway.backends import ModelDirectory
 from services.gateway.context import Gateway, MetricsPage
 from services.gateway.errors import ErrorAnswers
+from services.gateway.jobs.worker import working
 from services.gateway.limits import Permits
 from services.gateway.middleware import AccessMetrics, Arrivals, CallerWatch, ErrorBoundary, InFlight
 from services.gateway.routes import (
@@ -31,11 +32,15 @@ from services.gateway.routes import (
     stored_images,
     stream,
 )
+from services.gateway.routes import jobs as jobs_routes
 from services.gateway.routes.plain import direct
 from shared.errors import SegServeError
 from shared.protocols import Sink
 from shared.settings import Settings
 from shared.store.images import ImageStore
+from shared.store.jobs import JobStore
+from shared.store.jobs_memory import MemoryJobStore
+from shared.store.opening import caps_of
 
 DESCRIPTION = """Image segmentation over HTTP. Coordinates are pixels of the upright image (after EXIF), the origin at
 the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-open. Every answer has `X-Request-ID`."""
@@ -43,7 +48,7 @@ the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-op
 Close = Callable[[], Awaitable[None]]
 """Gives back what the application works with."""
 
-MODULES = (promptable, semantic, instance, panoptic, everything, stream, stored_images, models, health)
+MODULES = (promptable, semantic, instance, panoptic, everything, stream, stored_images, jobs_routes, models, health)
 """Looked through in this order, by Serve too: clicks, the most frequent, come first; the documentation's come last."""
 
 
@@ -54,9 +59,10 @@ def create_app(
     sink: Sink,
     metrics_page: MetricsPage,
     closes: Sequence[Close] = (),
+    jobs: JobStore | None = None,
 ) -> FastAPI:
-    """The whole HTTP interface over these models, this image store and these metrics; `closes` are awaited when it has
-    answered its last request."""
+    """The whole HTTP interface over these models, these stores and these metrics; `closes` are awaited when it has
+    answered its last request. `jobs` None: in this process's memory. They are worked on during its lifespan."""
     routes = [route for module in MODULES for route in module.router.routes]
     errors = ErrorAnswers(sink, routes)
     app = FastAPIOffline(
@@ -65,7 +71,7 @@ def create_app(
         redoc_url=None,
         static_url="/docs/static",
         redirect_slashes=False,
-        lifespan=_until_closed(closes),
+        lifespan=_life(closes),
         # Asked of the environment for each request; what we measure is in `shared.telemetry`.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[
@@ -80,6 +86,7 @@ def create_app(
         settings=settings,
         directory=directory,
         images=images,
+        jobs=jobs or MemoryJobStore(caps_of(settings), settings.job_memory_bytes),
         sink=sink,
         metrics_page=metrics_page,
         keys=KeyRing(settings.api_keys),
@@ -105,14 +112,15 @@ def _answer_heads(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _until_closed(closes: Sequence[Close]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """An application's life, which ends with each of these, whatever another of them raises."""
+def _life(closes: Sequence[Close]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """An application's life: it works on jobs, and ends with each of `closes`, whatever another of them raises."""
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def life(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for close in closes:
                 stack.push_async_callback(close)
+            await stack.enter_async_context(working(app.state.gateway, jobs_routes.KINDS))
             yield
 
     return life

@@ -17,6 +17,7 @@ from shared.calls import Caller
 from shared.protocols import Sink
 from shared.settings import Settings
 from shared.store.images import ImageStore
+from shared.store.jobs import JobStore
 
 MetricsPage = Callable[[], Awaitable[bytes]]
 
@@ -28,6 +29,7 @@ class Gateway:
     settings: Settings
     directory: ModelDirectory
     images: ImageStore
+    jobs: JobStore
     sink: Sink
     metrics_page: MetricsPage
     keys: KeyRing

@@ -58,7 +58,7 @@ class GatewayReplica:
         """Called by Serve in the replica: the application itself never travels, and its life ends with the replica."""
         page, stores = cluster_page(), self._stores
         closes = (stores.close, page.close)
-        app = create_app(self._settings, self._directory, stores.images, self._sink, page.render, closes)
+        app = create_app(self._settings, self._directory, stores.images, self._sink, page.render, closes, stores.jobs)
         give_back()
         return app
 

@@ -5,7 +5,7 @@ Routes read their requests themselves, so FastAPI cannot see what they take; it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,7 +16,14 @@ from shared.errors import SegServeError
 from shared.schemas import answers as tasks
 from shared.schemas import examples, resources
 from shared.schemas.masks import CocoPanoptic, CocoResult, FeatureCollection
-from shared.schemas.options import EffectFields, PromptableOptions, TaskOptions, UploadOptions
+from shared.schemas.options import (
+    EffectFields,
+    JobPageFields,
+    JobWaitFields,
+    PromptableOptions,
+    TaskOptions,
+    UploadOptions,
+)
 from shared.schemas.wire import Request
 
 Kwargs = dict[str, Any]
@@ -24,6 +31,7 @@ Kwargs = dict[str, Any]
 TASK_ERRORS = (400, 401, 404, 406, 408, 409, 413, 415, 422, 429, 503, 504)
 UPLOAD_ERRORS = (400, 401, 404, 408, 413, 415, 422, 429, 503, 504)
 IMAGE_ERRORS = (401, 404, 422, 503)
+JOB_ERRORS = (401, 404, 503)
 
 _EXAMPLES: dict[type[BaseModel], Any] = {
     tasks.SemanticAnswer: examples.SEMANTIC,
@@ -38,6 +46,8 @@ _EXAMPLES: dict[type[BaseModel], Any] = {
     resources.ModelsAnswer: examples.MODELS,
     resources.LabelSpacesAnswer: examples.LABEL_SPACES,
     resources.LabelSpaceAnswer: examples.LABEL_SPACE,
+    resources.JobAnswer: examples.JOB,
+    resources.JobsAnswer: examples.JOBS,
     resources.HealthAnswer: examples.HEALTH,
     resources.ReadinessAnswer: examples.READINESS,
 }
@@ -57,6 +67,20 @@ _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The im
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the server asks for one."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`respond-async`: a job at once, as of `POST /v1/jobs`, instead of the answer.",
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Of a job: the same key with the same request is the same job, for as long as there is one.",
 }
 _FASTAPI_ERROR = "HTTPValidationError"
 _documented: set[type[Request]] = set()
@@ -104,6 +128,56 @@ def answers(model: type[BaseModel] | None, errors: Iterable[int]) -> Kwargs:
         content = {"application/json": {"example": _EXAMPLES[model]}}
         found[200] = {"model": model, "description": "OK", "content": content}
     return {"responses": found}
+
+
+def submissions(kinds: Mapping[str, type[TaskOptions]]) -> Kwargs:
+    """Arguments of the route that takes a request for any of these tasks as a job."""
+    fields: dict[str, Any] = {"task": {"type": "string", "enum": list(kinds), "description": "What is to be done."}}
+    for options in kinds.values():
+        _documented.add(options)
+        fields = {**options.model_json_schema(ref_template=_REF)["properties"], **fields}
+    ok = {
+        "model": resources.JobAnswer,
+        "description": "The job, which waits; with a known `Idempotency-Key` the one that it came with.",
+        "content": {"application/json": {"example": _EXAMPLES[resources.JobAnswer]}},
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is asked about."}},
+    }
+    example = {"task": "panoptic", "image_id": examples.STORED["image_id"], "format": "coco"}
+    extra = _taken(fields, ["task"], {"image_id": _IMAGE_ID}, {"background_image": _BINARY}, example, raw=True)
+    extra["parameters"].append(_IDEMPOTENCY_KEY)
+    return {"responses": {202: ok, **_errors(TASK_ERRORS)}, "openapi_extra": extra}
+
+
+def job_list() -> Kwargs:
+    """Arguments of the route that lists jobs."""
+    return {**answers(resources.JobsAnswer, (401, 422, 503)), "openapi_extra": {"parameters": _query(JobPageFields)}}
+
+
+def job_record() -> Kwargs:
+    """Arguments of the route that tells of a job, once or as events."""
+    found = answers(resources.JobAnswer, (*JOB_ERRORS, 422))
+    found["responses"][200]["content"]["text/event-stream"] = {
+        "schema": {"type": "string"},
+        "example": examples.JOB_EVENTS,
+    }
+    return {**found, "openapi_extra": {"parameters": _query(JobWaitFields)}}
+
+
+def job_result() -> Kwargs:
+    """Arguments of the route that gives a job's result."""
+    kinds = ("application/json", "image/png", "application/geo+json", "application/zip", "application/octet-stream")
+    content: dict[str, Any] = {kind: {"schema": {} if kind == kinds[0] else _BINARY} for kind in kinds}
+    content[kinds[0]]["example"] = examples.PANOPTIC
+    ok = {"description": "What the task's own path answers.", "content": content}
+    return {"responses": {200: ok, **_errors((*JOB_ERRORS, *TASK_ERRORS, 500))}}
+
+
+def job_deletion() -> Kwargs:
+    """Arguments of the route that cancels a job or forgets it."""
+    found = answers(resources.JobAnswer, JOB_ERRORS)
+    found["responses"][200]["description"] = "The job, cancelled."
+    found["responses"][204] = {"description": "It was finished, and is forgotten."}
+    return found
 
 
 def text(content_type: str) -> Kwargs:
@@ -158,6 +232,17 @@ def _sent(options: type[Request], ok: dict[str, Any], errors: Iterable[int], exa
     required = schema.get("required", [])
     stored = {} if issubclass(options, UploadOptions) else {"image_id": _IMAGE_ID}
     second = {"background_image": _BINARY} if issubclass(options, EffectFields) else {}
+    extra = _taken(fields, required, stored, second, example, raw)
+    if issubclass(options, TaskOptions):
+        extra["parameters"] += [_PREFER, _IDEMPOTENCY_KEY]
+        answered = {202: _job_instead()}
+    else:
+        answered = {}
+    return {"responses": {200: ok, **answered, **_errors(errors)}, "openapi_extra": extra}
+
+
+def _taken(fields: Kwargs, required: list[str], stored: Kwargs, second: Kwargs, example: Any, raw: bool) -> Kwargs:
+    """A request's body and query: these fields with an image, or with a stored one, and with a second image."""
     encoded = {name: {**_BASE64, "description": "The second image of `format=replace`."} for name in second}
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": _object({"image": _BINARY, **second, **stored, **fields}, required)},
@@ -168,13 +253,26 @@ def _sent(options: type[Request], ok: dict[str, Any], errors: Iterable[int], exa
     }
     if raw:
         content |= {kind: {"schema": _BINARY} for kind in ("image/*", "application/octet-stream")}
-    parameters = [
+    parameters = _parameters({name: field for name, field in {**fields, **stored}.items() if name != "prompts"})
+    return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
+
+
+def _job_instead() -> dict[str, Any]:
+    text = "With `Prefer: respond-async`: a job of it."
+    content = {"application/json": {"example": _EXAMPLES[resources.JobAnswer]}}
+    return {"model": resources.JobAnswer, "description": text, "content": content}
+
+
+def _query(options: type[Request]) -> list[dict[str, Any]]:
+    """What a route without a body takes."""
+    return _parameters(options.model_json_schema(ref_template=_REF)["properties"])
+
+
+def _parameters(fields: Kwargs) -> list[dict[str, Any]]:
+    return [
         {"name": name, "in": "query", "required": False, "schema": field, "description": field.get("description", "")}
-        for name, field in ({**fields, **stored}).items()
-        if name != "prompts"
+        for name, field in fields.items()
     ]
-    extra = {"requestBody": {"required": True, "content": content}, "parameters": parameters}
-    return {"responses": {200: ok, **_errors(errors)}, "openapi_extra": extra}
 
 
 def _object(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class FusedReplica(ModelReplica):
         directory = InProcessDirectory(dense, promptable)
         page, stores = cluster_page(), self._stores
         closes = (stores.close, page.close)
-        return create_app(self.settings, directory, stores.images, self.sink, page.render, closes)
+        return create_app(self.settings, directory, stores.images, self.sink, page.render, closes, stores.jobs)
 
 
 FusedDeployment = found_again(serve.ingress()(FusedReplica), "FusedDeployment", __name__)

@@ -62,7 +62,14 @@ class Upload(Generic[Options]):
 async def receive(request: Request, gateway: Gateway, options: type[Options]) -> Upload[Options]:
     """Read a request about one image. Raises the errors of a bad body, image or field."""
     sent = await read(request, gateway.settings)
-    fields = gather(request.query_params.multi_items(), sent, options)
+    return await taken_apart(request.query_params.multi_items(), sent, gateway, options)
+
+
+async def taken_apart(
+    query: Sequence[tuple[str, str]], sent: Sent, gateway: Gateway, options: type[Options]
+) -> Upload[Options]:
+    """What a query and a body about one image say. Raises the errors of a bad image or field."""
+    fields = gather(query, sent, options)
     image_id = _image_id(fields.pop(IMAGE_ID, None))
     data = await _one_image(sent)
     if data is None and image_id is None:

@@ -139,6 +139,16 @@ LABEL_SPACE: dict[str, Any] = {
     "void": 255,
     "labels": [{"label_id": 0, "name": "sky", "category_id": 0, "isthing": False, "color": [128, 128, 128]}],
 }
+_JOB_PATH = "/v1/jobs/job_019ac8f05a1b9f86d0819f86d0819f86"
+JOB: dict[str, Any] = {
+    "id": _JOB_PATH.rpartition("/")[2],
+    "task": "panoptic",
+    "state": "queued",
+    "created_at": "2026-01-30T12:00:00Z",
+    "expires_at": "2026-01-31T12:00:00Z",
+    "links": {"self": _JOB_PATH, "result": f"{_JOB_PATH}/result", "cancel": _JOB_PATH},
+}
+JOBS: dict[str, Any] = {"jobs": [JOB]}
 HEALTH: dict[str, Any] = {"status": "ok"}
 READINESS: dict[str, Any] = {
     "ready": True,
@@ -149,6 +159,10 @@ EVENTS = (
     'event: mask\ndata: {"id":3,"predicted_iou":0.93, ...}\n\n'
     'event: dropped\ndata: {"ids":[1]}\n\n'
     'event: result\ndata: {"task":"promptable","masks":[...], ...}\n\n'
+)
+JOB_EVENTS = (
+    'event: state\ndata: {"id":"job_019a...","state":"running", ...}\n\n'
+    'event: state\ndata: {"id":"job_019a...","state":"done", ...}\n\n'
 )
 UPLOAD_EVENTS = (
     'event: image\ndata: {"index":0,"image_id":"sha256:9f86...", ...}\n\n'

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from shared.schemas.prompts import PromptFields
 from shared.schemas.wire import Color, Fraction, ImageId, Request
+from shared.types import JobState
 
 Effects = Literal["cutout", "blur", "replace", "recolor"]
 DenseFormat = Literal["rle", "coco", "polygon", "geojson", "png", "npz", "overlay", Effects]
@@ -151,4 +152,22 @@ class UploadOptions(Request):
 
     embed: Classes | None = Field(
         default=None, description="Promptable models whose embedding of the image is computed ahead."
+    )
+
+
+class JobPageFields(Request):
+    """Query of `GET /v1/jobs`."""
+
+    limit: int = Field(default=20, ge=1, le=100, description="Most jobs on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="`next_cursor` of the page before."
+    )
+    state: JobState | None = Field(default=None, description="Only jobs in this state.")
+
+
+class JobWaitFields(Request):
+    """Query of `GET /v1/jobs/{job_id}`."""
+
+    wait: float = Field(
+        default=0.0, ge=0, le=60, description="Answer once the job is finished, or after so many seconds."
     )

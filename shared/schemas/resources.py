@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.schemas.wire import ImageId, Reply, Sha256
-from shared.types import Task, Tier
+from shared.types import JobState, JobTask, Task, Tier
 
 
 class ErrorDetail(Reply):
@@ -59,6 +59,36 @@ class UploadedImages(Reply):
     """Several images, in the order in which they were sent."""
 
     images: list[UploadedImage | FailedImage]
+
+
+class JobLinks(Reply):
+    """Paths of a job: its record, its result, and where `DELETE` cancels it, until it is finished."""
+
+    self: str
+    result: str
+    cancel: str | None = None
+
+
+class JobAnswer(Reply):
+    """A job; what has not happened is absent. Times are RFC 3339, UTC. `expires_at`: when it is forgotten, or has
+    failed if it still waits then. `error`: the body of the error that it failed with."""
+
+    id: Annotated[str, Field(pattern=r"^job_[0-9a-f]{32}$")]
+    task: JobTask
+    state: JobState
+    created_at: datetime
+    expires_at: datetime
+    links: JobLinks
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: ErrorAnswer | None = None
+
+
+class JobsAnswer(Reply):
+    """Jobs, newest first; without `next_cursor` the list ends here."""
+
+    jobs: list[JobAnswer]
+    next_cursor: str | None = None
 
 
 class ModelEntry(Reply):

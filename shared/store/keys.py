@@ -51,6 +51,15 @@ def deleted_key(tenant: str, image_hex: str) -> str:
     return f"{_image(tenant, image_hex)}:deleted"
 
 
+def owner_of(tenant: str) -> str:
+    """How a tenant enters a key."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:32]
+
+
+def jobs_key(name: str) -> str:
+    """One of the keys of jobs, which lie in one slot: what happens to a job happens to several of them at once."""
+    return f"{PREFIX}:{{jobs}}:{name}"
+
+
 def _image(tenant: str, image_hex: str) -> str:
-    owner = hashlib.sha256(tenant.encode()).hexdigest()[:32]
-    return f"{PREFIX}:{{{owner}:{image_hex}}}"
+    return f"{PREFIX}:{{{owner_of(tenant)}:{image_hex}}}"

@@ -11,6 +11,9 @@ from shared.store.embeddings_redis import RedisEmbeddings
 from shared.store.images import ImageStore
 from shared.store.images_memory import MemoryImageStore
 from shared.store.images_redis import RedisImageStore
+from shared.store.jobs import Caps, JobStore
+from shared.store.jobs_memory import MemoryJobStore
+from shared.store.jobs_redis import RedisJobStore
 from shared.store.redis import RedisClient
 
 _DELETION_MARGIN = 2.0
@@ -20,10 +23,11 @@ a store that evicts what expires first would else give up the memory of it first
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Images and embeddings of this process; `client` is None where no Redis is configured."""
+    """Images, embeddings and jobs of this process; `client` is None where no Redis is configured."""
 
     images: ImageStore
     embeddings: EmbeddingStore
+    jobs: JobStore
     client: RedisClient | None
 
     async def close(self) -> None:
@@ -43,9 +47,18 @@ def open_stores(settings: Settings, sink: Sink, *, packed: bool = False) -> Stor
     near = MemoryEmbeddings(settings.memory_tier_bytes, settings.embedding_life_s, sink)
     if client is None:
         images: ImageStore = MemoryImageStore(settings.image_memory_bytes, settings.image_ttl_s, sink)
-        return Stores(images, EmbeddingStore(near, None, sink, packed=packed), None)
+        jobs: JobStore = MemoryJobStore(caps_of(settings), settings.job_memory_bytes)
+        return Stores(images, EmbeddingStore(near, None, sink, packed=packed), jobs, None)
     cap = settings.max_stored_bytes
     deletion_s = max(settings.request_timeout_s * _DELETION_MARGIN, settings.embedding_life_s)
     images = RedisImageStore(client, settings.image_ttl_s, deletion_s, cap, sink)
     shared_tier = RedisEmbeddings(client, settings.embedding_life_s, 2 * cap, sink)
-    return Stores(images, EmbeddingStore(near, shared_tier, sink, packed=packed), client)
+    jobs = RedisJobStore(client, caps_of(settings), cap)
+    return Stores(images, EmbeddingStore(near, shared_tier, sink, packed=packed), jobs, client)
+
+
+def caps_of(settings: Settings) -> Caps:
+    """What jobs may take."""
+    return Caps(
+        settings.max_jobs_per_tenant, settings.max_job_bytes_per_tenant, settings.job_ttl_s, settings.job_lease_s
+    )

@@ -80,8 +80,9 @@ class RedisClient:
             sink=sink,
         )
 
-    async def call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]]) -> T:
-        """Run `action`, all of it within the timeout. Raises `StoreFailure`, counted under `operation`.
+    async def call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], *, timed: bool = True) -> T:
+        """Run `action`, all of it within the timeout. Raises `StoreFailure`, counted under `operation`. One that is not
+        `timed` is made at rest too, where the metrics stand still.
 
         A crowd of our own making may add as long a wait for its turn, but never while the server does not answer.
         """
@@ -106,7 +107,8 @@ class RedisClient:
             self._breaker.succeeded(attempt)
             return result
         finally:
-            self._sink.observe(CALL_SECONDS, time.perf_counter() - began, operation=operation)
+            if timed:
+                self._sink.observe(CALL_SECONDS, time.perf_counter() - began, operation=operation)
             self._show_breaker()
 
     def check_size(self, operation: Operation, size: int) -> None:

@@ -70,6 +70,11 @@ _GATEWAY = (
     _gauge("segserve_streams_open", "WebSockets that are open."),
     _gauge("segserve_metrics_endpoint_up", "Whether a collected metrics page could be read: 1 or 0.", "endpoint"),
 )
+_JOBS = (
+    _counter("segserve_jobs", "Jobs that came into a state.", "task", "state"),
+    _gauge("segserve_jobs_waiting", "Jobs that wait, those of all gateways."),
+    _histogram("segserve_job_wait_seconds", "From a job's submission to its first try.", "task", buckets=LOAD_SECONDS),
+)
 _BATCHER = (
     _histogram("segserve_batch_size", "Items in one forward pass.", "model", "role", buckets=BATCH_SIZES),
     _counter("segserve_batch_items", "Items through forward passes.", "model", "role"),
@@ -99,7 +104,7 @@ def _table(metrics: Iterable[Metric]) -> Mapping[str, Metric]:
     return MappingProxyType({metric.name: metric for metric in metrics})
 
 
-METRICS: Mapping[str, Metric] = _table((*_GATEWAY, *_BATCHER, *_MODELS, *_STORE, *_BUILD))
+METRICS: Mapping[str, Metric] = _table((*_GATEWAY, *_JOBS, *_BATCHER, *_MODELS, *_STORE, *_BUILD))
 
 
 def declared(name: str, kind: Kind, labels: Mapping[str, str]) -> Metric:

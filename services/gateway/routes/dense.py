@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-from services.gateway.context import Gateway, gateway
+from services.gateway.context import Gateway
 from services.gateway.effects import effect_of
 from services.gateway.negotiation import answer_format
-from services.gateway.responses import respond
-from services.gateway.uploads import Upload, identify, receive
+from services.gateway.tasks import TaskKind, Work
+from services.gateway.uploads import Upload, identify
 from shared.calls import Caller, DenseCall, DenseOptions, Effect, Format
 from shared.schemas.options import DenseOptionFields, EffectFields, InstanceOptions, PanopticOptions, SemanticOptions
-from shared.telemetry.stages import Stages
 from shared.types import DenseTask
 
 OPTIONS: Mapping[DenseTask, type[DenseOptionFields]] = {
@@ -28,22 +24,21 @@ HAS_LABEL_MAP: frozenset[DenseTask] = frozenset({"semantic", "panoptic"})
 """Tasks that answer `Accept: image/png` with the bare map."""
 
 
-async def answer(request: Request, task: DenseTask) -> Response:
-    """Answer one request. Raises the errors of the upload, the model's name and the service."""
-    here = gateway(request)
-    with here.admit(request) as caller:
-        stages = Stages(here.sink, task)
-        with stages.stage("receive"):
-            upload: Upload[DenseOptionFields] = await receive(request, here, OPTIONS[task])
-            fields = upload.options
-            accept = request.headers.get("accept", "")
-            form = answer_format(fields.format, accept, task in HAS_LABEL_MAP)
-            service = here.directory.dense(task, fields.model)
-            effect = await effect_of(here, caller, fields, form, upload.background, accept)
-            image = await image_bytes(here, caller, upload)
-        with stages.stage("service"):
-            found = await service.segment(DenseCall(task, image, caller, dense_options(fields, form, effect)))
-        return respond(found, stages)
+async def prepared(
+    task: DenseTask, here: Gateway, caller: Caller, upload: Upload[DenseOptionFields], accept: str
+) -> Work:
+    """See `TaskKind`."""
+    fields = upload.options
+    form = answer_format(fields.format, accept, task in HAS_LABEL_MAP)
+    service = here.directory.dense(task, fields.model)
+    effect = await effect_of(here, caller, fields, form, upload.background, accept)
+    call = DenseCall(task, await image_bytes(here, caller, upload), caller, dense_options(fields, form, effect))
+    return partial(service.segment, call)
+
+
+KINDS: Mapping[DenseTask, TaskKind] = {
+    task: TaskKind(task, task, options, partial(prepared, task)) for task, options in OPTIONS.items()
+}
 
 
 def dense_options(fields: DenseOptionFields, form: Format, effect: Effect) -> DenseOptions:

@@ -16,18 +16,17 @@ from services.gateway.documentation import documented
 from services.gateway.effects import effect_of
 from services.gateway.events import Event, EventStream
 from services.gateway.negotiation import answer_format, wants_events
-from services.gateway.responses import respond
+from services.gateway.routes import task
 from services.gateway.scopes import lengthen
 from services.gateway.subjects import Subject, kept, subject_of
+from services.gateway.tasks import TaskKind, Work
 from services.gateway.uploads import Upload, receive
 from shared.calls import Answer, Caller, EverythingCall, EverythingOptions, StreamEvent
 from shared.errors import ImageNotFound, ImageStoreUnavailable, InternalError
 from shared.protocols import PromptableService
 from shared.schemas.answers import EverythingAnswer
 from shared.schemas.options import EffectFields, EverythingFields
-from shared.telemetry.stages import Stages
 
-TASK = "promptable"
 Items = AsyncGenerator[StreamEvent | Answer, None]
 
 router = APIRouter(tags=["segmentation"])
@@ -44,16 +43,7 @@ async def everything(request: Request) -> Response:
     if wants_events(request.headers.get("accept", "")):
         lengthen(request.scope, here.settings.stream_timeout_s)
         return EventStream(_events(request, here), here.errors)
-    with here.admit(request) as caller:
-        stages = Stages(here.sink, TASK)
-        with stages.stage("receive"):
-            work = await _received(request, here, caller, live=False)
-        with stages.stage("service"):
-            async with aclosing(_items(here, work)) as items:
-                answers = [item async for item in items if isinstance(item, Answer)]
-        if len(answers) != 1:
-            raise InternalError(f"{len(answers)} answers where one was due")
-        return respond(answers[0], stages)
+    return await task.answer(request, KIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +55,32 @@ class _Work:
     subject: Subject
 
 
-async def _received(request: Request, here: Gateway, caller: Caller, live: bool) -> _Work:
-    upload = await receive(request, here, EverythingFields)
+async def prepared(here: Gateway, caller: Caller, upload: Upload[EverythingFields], accept: str) -> Work:
+    """See `TaskKind`."""
+    work = await _checked(here, caller, upload, accept, live=False)
+
+    async def answered() -> Answer:
+        async with aclosing(_items(here, work)) as items:
+            answers = [item async for item in items if isinstance(item, Answer)]
+        if len(answers) != 1:
+            raise InternalError(f"{len(answers)} answers where one was due")
+        return answers[0]
+
+    return answered
+
+
+KIND = TaskKind("everything", "promptable", EverythingFields, prepared)
+
+
+async def _checked(here: Gateway, caller: Caller, upload: Upload[EverythingFields], accept: str, live: bool) -> _Work:
     service = here.directory.promptable(upload.options.model)
     subject = await subject_of(here, caller, upload.image, upload.image_id)
-    options = await _options(request, here, caller, upload)
+    options = await _options(here, caller, upload, accept)
     return _Work(service, EverythingCall(subject.image_id, caller, subject.data, options, live), subject)
 
 
-async def _options(
-    request: Request, here: Gateway, caller: Caller, upload: Upload[EverythingFields]
-) -> EverythingOptions:
-    fields, accept = upload.options, request.headers.get("accept", "")
+async def _options(here: Gateway, caller: Caller, upload: Upload[EverythingFields], accept: str) -> EverythingOptions:
+    fields = upload.options
     form = answer_format(fields.format, accept, has_label_map=False)
     effect = await effect_of(here, caller, fields, form, upload.background, accept)
     given = fields.model_dump(exclude={"model", "format", "point_grids", *EffectFields.model_fields})
@@ -90,7 +94,8 @@ async def _options(
 async def _events(request: Request, here: Gateway) -> AsyncIterator[AsyncIterator[Event]]:
     """The events of a request that was received and admitted, for as long as they take."""
     with here.admit(request) as caller:
-        work = await _received(request, here, caller, live=True)
+        upload = await receive(request, here, EverythingFields)
+        work = await _checked(here, caller, upload, request.headers.get("accept", ""), live=True)
         async with aclosing(_items(here, work)) as items:
             yield _shown(items)
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.documentation import documented
-from services.gateway.routes import dense
+from services.gateway.routes import dense, task
 from services.gateway.routes.plain import PlainRoute
 from shared.schemas.answers import InstanceAnswer
 from shared.schemas.options import InstanceOptions
@@ -18,4 +18,4 @@ router = APIRouter(tags=["segmentation"], route_class=PlainRoute)
 @router.post("/v1/instance", **documented(InstanceOptions, InstanceAnswer))
 async def instance(request: Request) -> Response:
     """Find the objects of an image, best score first, each with mask, box and score."""
-    return await dense.answer(request, "instance")
+    return await task.answer(request, dense.KINDS["instance"])

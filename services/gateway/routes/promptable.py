@@ -12,24 +12,25 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.context import Gateway, gateway
+from services.gateway.context import Gateway
 from services.gateway.documentation import documented
 from services.gateway.effects import effect_of
 from services.gateway.negotiation import answer_format
 from services.gateway.prompts import typed
-from services.gateway.responses import respond
+from services.gateway.routes import task
 from services.gateway.routes.plain import PlainRoute
 from services.gateway.subjects import kept, subject_of
-from services.gateway.uploads import Upload, receive
+from services.gateway.tasks import TaskKind, Work
+from services.gateway.uploads import Upload
 from shared.calls import Answer, Caller, PromptCall, PromptOptions
 from shared.errors import ImageNotFound, ImageStoreUnavailable
 from shared.protocols import PromptableService
 from shared.schemas.answers import PromptableAnswer
 from shared.schemas.options import PromptableOptions
 from shared.serving.prompts import Bounds
-from shared.telemetry.stages import Stages
+from shared.types import Task
 
-TASK = "promptable"
+TASK: Task = "promptable"
 
 router = APIRouter(tags=["segmentation"], route_class=PlainRoute)
 
@@ -37,24 +38,29 @@ router = APIRouter(tags=["segmentation"], route_class=PlainRoute)
 @router.post("/v1/promptable", **documented(PromptableOptions, PromptableAnswer))
 async def promptable(request: Request) -> Response:
     """Segment what the prompts point at: points, a box, an earlier mask, or a phrase where the model takes one."""
-    here = gateway(request)
-    with here.admit(request) as caller:
-        stages = Stages(here.sink, TASK)
-        with stages.stage("receive"):
-            upload = await receive(request, here, PromptableOptions)
-            service = here.directory.promptable(upload.options.model)
-            subject = await subject_of(here, caller, upload.image, upload.image_id)
-            prompts = typed(upload.options.prompts, Bounds(subject.size, service.describe().text_prompts))
-            options = await _options(request, here, caller, upload)
-        with stages.stage("service"):
-            call = PromptCall(subject.image_id, prompts, caller, subject.data, options, subject.stored)
-            async with kept(here, caller, subject, options.store):
-                found = await segmented(here, service, call)
-        return respond(found, stages)
+    return await task.answer(request, KIND)
 
 
-async def _options(request: Request, here: Gateway, caller: Caller, upload: Upload[PromptableOptions]) -> PromptOptions:
-    fields, accept = upload.options, request.headers.get("accept", "")
+async def prepared(here: Gateway, caller: Caller, upload: Upload[PromptableOptions], accept: str) -> Work:
+    """See `TaskKind`."""
+    service = here.directory.promptable(upload.options.model)
+    subject = await subject_of(here, caller, upload.image, upload.image_id)
+    prompts = typed(upload.options.prompts, Bounds(subject.size, service.describe().text_prompts))
+    options = await _options(here, caller, upload, accept)
+    call = PromptCall(subject.image_id, prompts, caller, subject.data, options, subject.stored)
+
+    async def work() -> Answer:
+        async with kept(here, caller, subject, options.store):
+            return await segmented(here, service, call)
+
+    return work
+
+
+KIND = TaskKind("promptable", TASK, PromptableOptions, prepared)
+
+
+async def _options(here: Gateway, caller: Caller, upload: Upload[PromptableOptions], accept: str) -> PromptOptions:
+    fields = upload.options
     form = answer_format(fields.format, accept, has_label_map=False)
     effect = await effect_of(here, caller, fields, form, upload.background, accept)
     return PromptOptions(form, fields.multimask, fields.return_logits, fields.simplify, fields.store, effect)

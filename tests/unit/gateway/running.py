@@ -14,6 +14,7 @@ from services.gateway.inprocess import InProcessDirectory
 from shared.protocols import DenseService, PromptableService
 from shared.settings import Settings
 from shared.store.images_memory import MemoryImageStore
+from shared.store.jobs import JobStore
 from shared.telemetry.prometheus import PrometheusSink
 from shared.telemetry.recording import RecordingSink
 from tests.unit.gateway.tiny import Brightness, Wand, info
@@ -38,8 +39,9 @@ async def running(
     more: tuple[list[DenseService], list[PromptableService]] = ([], []),
     images: type[MemoryImageStore] = MemoryImageStore,
     settings: Settings | None = None,
+    jobs: JobStore | None = None,
 ) -> AsyncIterator[Running]:
-    """A gateway with these services (by default a threshold and a wand) and these settings."""
+    """A gateway with these services (by default a threshold and a wand), these settings and this store of jobs."""
     dense = dense or Brightness(info("threshold", "semantic", "panoptic"))
     wand = wand or Wand(info("wand", "promptable"))
     sink = RecordingSink()
@@ -49,7 +51,8 @@ async def running(
     async def page() -> bytes:
         return PrometheusSink().page()
 
-    app = create_app(settings or Settings(), directory, store, sink, page)
+    app = create_app(settings or Settings(), directory, store, sink, page, jobs=jobs)
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+    async with app.router.lifespan_context(app), client:
         yield Running(app, client, sink, store, dense, wand)

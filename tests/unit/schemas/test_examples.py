@@ -22,6 +22,8 @@ PAIRS: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (resources.ModelsAnswer, examples.MODELS),
     (resources.LabelSpacesAnswer, examples.LABEL_SPACES),
     (resources.LabelSpaceAnswer, examples.LABEL_SPACE),
+    (resources.JobAnswer, examples.JOB),
+    (resources.JobsAnswer, examples.JOBS),
     (resources.HealthAnswer, examples.HEALTH),
     (resources.ReadinessAnswer, examples.READINESS),
 ]
@@ -39,6 +41,9 @@ INTERFACE = {
     answers.EverythingAnswer: {"task", "image_id", "masks"},
     answers.PromptableAnswer: {"task", "image_id", "embedding", "results"},
     resources.UploadedImage: {"image_id", "width", "height", "expires_at", "embeddings"},
+    resources.JobAnswer: {
+        "id", "task", "state", "created_at", "started_at", "finished_at", "expires_at", "links", "error",
+    },
     resources.ErrorAnswer: {"code", "message", "details", "request_id"},
     resources.ErrorDetail: {"field", "value", "limit", "reason"},
 }  # fmt: skip

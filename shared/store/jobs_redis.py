@@ -1,0 +1,206 @@
+"""Jobs in Redis: any process may take them, and one whose process died is taken by another.
+
+What waits or runs has no time to live, so that a store which evicts what has one never gives it up: a full one refuses
+new jobs instead. A finished job has one, with all that belongs to it, and may go before it where the store needs room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from redis.asyncio import Redis
+
+from shared.errors import BodyTooLarge, JobStoreUnavailable
+from shared.store import jobs_scripts as scripts
+from shared.store.jobs import (
+    SCANNED,
+    Caps,
+    Job,
+    JobStore,
+    Lease,
+    NewJob,
+    Outcome,
+    Page,
+    id_floor,
+    mismatch,
+    new_id,
+    not_found,
+    too_many,
+)
+from shared.store.keys import jobs_key, owner_of
+from shared.store.metrics import Operation
+from shared.store.redis import RedisClient, StoreFailure
+from shared.types import JobState, JobTask
+
+T = TypeVar("T")
+
+RETRY_AFTER_S = 2.0
+"""When a caller may ask again after 503."""
+LISTED_LIVES = 30
+"""A job that has waited for so many lives of a finished one is no longer listed."""
+_TOO_LARGE = "more than the store of jobs takes"
+_RECORD = ("state", "task", "created", "started", "finished", "error")
+_OUTCOME = ("status", "media", "headers", "result")
+_QUEUE, _LEASES = jobs_key("queue"), jobs_key("leases")
+_ALL = jobs_key("")
+
+
+class RedisJobStore(JobStore):
+    """`cap`: most bytes of one request or result."""
+
+    def __init__(self, client: RedisClient, caps: Caps, cap: int):
+        super().__init__()
+        self._client, self._caps, self._cap = client, caps, cap
+        self._ttl_ms, self._lease_ms = int(caps.ttl_s * 1000), max(1, int(caps.lease_s * 1000))
+
+    async def _submit(self, tenant: str, new: NewJob) -> tuple[Job, bool]:
+        if len(new.request) > self._cap:
+            self._client.failure("job_put", "too_large")
+            raise BodyTooLarge.of("body", f"{len(new.request)} bytes", self._cap, _TOO_LARGE)
+        owner, job_id, caps = owner_of(tenant), new_id(), self._caps
+        text, fingerprint = ("", "") if new.key is None else (new.key.text, new.key.fingerprint)
+        idem = jobs_key(f"idem:{owner}:{hashlib.sha256(text.encode()).hexdigest()}")
+        oldest = id_floor(time.time() - LISTED_LIVES * caps.ttl_s)
+        keys = [_job(owner, job_id), _QUEUE, _index(owner), _open(owner), idem]
+        head = [job_id, f"{owner}:{job_id}", new.task, new.request]
+        limits = [caps.jobs, caps.request_bytes, _job(owner, ""), fingerprint, oldest]
+        said, *more = await self._run("job_put", scripts.SUBMIT, keys, [*head, *limits])
+        if said == b"mismatch" and new.key is not None:
+            raise mismatch(new.key)
+        if said == b"jobs":
+            raise too_many("queued jobs", caps.jobs)
+        if said == b"bytes":
+            raise too_many("bytes of queued jobs", caps.request_bytes)
+        return await self.get(tenant, more[0].decode()), said == b"new"
+
+    async def get(self, tenant: str, job_id: str) -> Job:
+        """See `JobStore`."""
+        key = _job(owner_of(tenant), job_id)
+        return self._job(job_id, await self._call("job_get", lambda redis: _read(redis, key, _RECORD)))
+
+    async def outcome(self, tenant: str, job_id: str) -> tuple[Job, Outcome | None]:
+        """See `JobStore`."""
+        key = _job(owner_of(tenant), job_id)
+        values = await self._call("job_get", lambda redis: _read(redis, key, (*_RECORD, *_OUTCOME)))
+        job = self._job(job_id, values[: len(_RECORD)])
+        status, media, headers, result = values[len(_RECORD) :]
+        if status is None or media is None or headers is None:
+            return job, None
+        pairs = tuple((name, text) for name, text in json.loads(headers))
+        return job, Outcome(int(status), media.decode(), pairs, result or job.error or b"")
+
+    async def page(self, tenant: str, limit: int, after: str | None, state: JobState | None) -> Page:
+        """See `JobStore`."""
+        owner = owner_of(tenant)
+
+        async def read(redis: Redis) -> tuple[list[bytes], list[list[bytes | None]]]:
+            newest = "+" if after is None else f"({after}"
+            names = cast("list[bytes]", await redis.zrevrangebylex(_index(owner), newest, "-", 0, SCANNED + 1))
+            async with redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hmget(_job(owner, name.decode()), _RECORD)
+                return names, await pipe.execute() if names else []
+
+        names, records = await self._call("job_list", read)
+        found: list[Job] = []
+        for looked, (name, values) in enumerate(zip(names, records, strict=True), 1):
+            if values[0] is not None:  # else it has expired, and its name goes with its day
+                job = self._job(name.decode(), values)
+                found += [job] if state in (None, job.state) else []
+            if len(found) == limit or looked == SCANNED:
+                return Page(found, name.decode() if looked < len(names) else None)
+        return Page(found, None)
+
+    async def delete(self, tenant: str, job_id: str) -> Job | None:
+        """See `JobStore`."""
+        owner = owner_of(tenant)
+        keys = [_job(owner, job_id), _LEASES, _open(owner), _index(owner), _QUEUE]
+        said = await self._run("job_delete", scripts.DELETE, keys, [f"{owner}:{job_id}", job_id, self._ttl_ms])
+        if said == b"unknown":
+            raise not_found(job_id)
+        return await self.get(tenant, job_id) if said == b"cancelled" else None
+
+    async def look(self) -> tuple[int, int]:
+        """See `JobStore`."""
+        waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [], timed=False)
+        return waiting, late
+
+    async def take(self) -> Lease | None:
+        """See `JobStore`."""
+        token = secrets.token_hex(16)
+        found = await self._run("job_take", scripts.TAKE, [_QUEUE, _LEASES], [token, self._lease_ms, _ALL], timed=False)
+        if found is None:
+            return None
+        member, tries, now, task, created, request = found
+        owner, _, job_id = member.decode().partition(":")
+        created_at, waited_s = int(created) / 1000, (now - int(created)) / 1000
+        return Lease(owner, job_id, token, task.decode(), tries, created_at, waited_s, request)
+
+    async def renew(self, lease: Lease) -> bool:
+        """See `JobStore`."""
+        keys = [_job(lease.owner, lease.job_id), _LEASES]
+        return bool(await self._run("job_renew", scripts.RENEW, keys, [lease.token, _member(lease), self._lease_ms]))
+
+    async def finish(self, lease: Lease, outcome: Outcome) -> bool:
+        """See `JobStore`. Raises `BodyTooLarge` for a result above the cap."""
+        if len(outcome.body) > self._cap:
+            self._client.failure("job_end", "too_large")
+            raise BodyTooLarge.of(
+                "result", f"{len(outcome.body)} bytes", self._cap, "more than the store of jobs takes"
+            )
+        keys = [_job(lease.owner, lease.job_id), _LEASES, _open(lease.owner), _index(lease.owner)]
+        state, headers = outcome.state, json.dumps(outcome.headers)
+        said = [state, outcome.status, outcome.media_type, headers]
+        body = ["error" if state == "failed" else "result", outcome.body]
+        arguments = [lease.token, _member(lease), lease.job_id, self._ttl_ms, *said, *body]
+        return bool(await self._run("job_end", scripts.FINISH, keys, arguments))
+
+    async def give_back(self, lease: Lease) -> None:
+        """See `JobStore`."""
+        keys = [_job(lease.owner, lease.job_id), _LEASES, _QUEUE]
+        await self._run("job_end", scripts.GIVE_BACK, keys, [lease.token, _member(lease)])
+
+    def _job(self, job_id: str, values: Sequence[bytes | None]) -> Job:
+        state, task, *times, error = values
+        if state is None or task is None:
+            raise not_found(job_id)
+        created, started, finished = (None if each is None else int(each) / 1000 for each in times)
+        expires_at = (finished or created or 0.0) + self._caps.ttl_s
+        known, at = cast(JobTask, task.decode()), cast(JobState, state.decode())
+        return Job(job_id, known, at, created or 0.0, expires_at, started, finished, error)
+
+    async def _run(
+        self, operation: Operation, text: str, keys: list[str], arguments: list[Any], timed: bool = True
+    ) -> Any:
+        return await self._call(operation, lambda redis: redis.register_script(text)(keys, arguments), timed)
+
+    async def _call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], timed: bool = True) -> T:
+        try:
+            return await self._client.call(operation, action, timed=timed)
+        except StoreFailure as failure:
+            raise JobStoreUnavailable(retry_after_s=RETRY_AFTER_S) from failure
+
+
+async def _read(redis: Redis, key: str, fields: Sequence[str]) -> list[bytes | None]:
+    return cast("list[bytes | None]", await cast("Awaitable[Any]", redis.hmget(key, list(fields))))
+
+
+def _job(owner: str, job_id: str) -> str:
+    return f"{_ALL}{owner}:{job_id}"
+
+
+def _open(owner: str) -> str:
+    return f"{_ALL}open:{owner}"
+
+
+def _index(owner: str) -> str:
+    return f"{_ALL}index:{owner}"
+
+
+def _member(lease: Lease) -> str:
+    return f"{lease.owner}:{lease.job_id}"

@@ -1,0 +1,394 @@
+"""`/v1/jobs` over ASGI: what is refused at once, what becomes of a job, who sees it, and what a result is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from services.gateway.jobs.worker import LOOK_S
+from shared.calls import DenseCall
+from shared.errors import InternalError, Overloaded
+from shared.schemas.resources import JobAnswer, JobsAnswer
+from shared.settings import Settings
+from shared.store.keys import image_id
+from tests.bad_input import IN_BASE64, PNG, UNKNOWN_ID, picture
+from tests.unit.gateway.running import Running, running
+from tests.unit.gateway.test_access import KEYS
+from tests.unit.gateway.tiny import Brightness, info
+
+JOBS = "/v1/jobs"
+RAW = {"Content-Type": "image/png"}
+PROMPTS = [{"points": [[1, 1]], "labels": [1]}]
+BODIES: dict[str, dict[str, Any]] = {
+    "semantic": {"image": IN_BASE64, "classes": ["bright"], "simplify": 1},
+    "panoptic": {"image": IN_BASE64},
+    "promptable": {"image": IN_BASE64, "prompts": PROMPTS},
+    "everything": {"image": IN_BASE64, "point_grids": [[[0.5, 0.25]]]},
+}
+PATHS = {task: f"/v1/{task}" for task in BODIES} | {"everything": "/v1/promptable/everything"}
+
+
+async def sent(gateway: Running, **more: Any) -> httpx.Response:
+    """A job of a good picture, semantic unless told otherwise."""
+    options = {"params": {"task": "semantic"}, "content": PNG, "headers": RAW, **more}
+    return await gateway.client.post(JOBS, **options)
+
+
+async def finished(gateway: Running, answer: httpx.Response) -> JobAnswer:
+    """The job of a 202, once it is finished."""
+    assert answer.status_code == 202, answer.text
+    said = await gateway.client.get(answer.headers["location"], params={"wait": 30})
+    job = JobAnswer.model_validate_json(said.content)
+    assert job.finished_at is not None
+    return job
+
+
+def without(answer: httpx.Response) -> Any:
+    """The answer but for the id of its request, and for where an embedding was found."""
+    return {name: value for name, value in answer.json().items() if name not in ("request_id", "embedding")}
+
+
+@pytest.mark.parametrize("task", BODIES)
+async def test_a_result_is_what_the_tasks_path_answers(task: str, gateway: Running) -> None:
+    plain = await gateway.client.post(PATHS[task], json=BODIES[task])
+    assert plain.status_code == 200, plain.text
+    answer = await gateway.client.post(JOBS, json={**BODIES[task], "task": task})
+    job = await finished(gateway, answer)
+    assert (job.state, job.task, job.error) == ("done", task, None)
+    result = await gateway.client.get(job.links.result)
+    assert without(result) == without(plain)
+    assert (result.status_code, result.headers["content-type"]) == (200, plain.headers["content-type"])
+    assert result.json()["request_id"] == answer.headers["x-request-id"]
+    assert result.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("task", BODIES)
+async def test_a_tasks_own_path_makes_a_job_where_it_is_preferred(task: str, gateway: Running) -> None:
+    headers = {"Prefer": "wait=10, Respond-Async;x=1"}
+    answer = await gateway.client.post(PATHS[task], json=BODIES[task], headers=headers)
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert (await finished(gateway, answer)).task == task
+    plain = await gateway.client.post(PATHS[task], json=BODIES[task], headers={"Prefer": "return=minimal"})
+    assert (plain.status_code, "preference-applied" in plain.headers) == (200, False)
+
+
+async def test_what_was_accepted_says_where_to_go(gateway: Running) -> None:
+    answer = await sent(gateway)
+    job = JobAnswer.model_validate_json(answer.content)
+    assert (answer.status_code, answer.headers["location"], job.state) == (202, f"{JOBS}/{job.id}", "queued")
+    assert job.links.model_dump() == {
+        "self": f"{JOBS}/{job.id}", "result": f"{JOBS}/{job.id}/result", "cancel": f"{JOBS}/{job.id}",
+    }  # fmt: skip
+    assert (job.expires_at - job.created_at).total_seconds() == 86_400
+    assert "preference-applied" not in answer.headers
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_accept_says_in_what_form_the_result_comes(gateway: Running) -> None:
+    job = await finished(gateway, await sent(gateway, headers={**RAW, "Accept": "image/png"}))
+    result = await gateway.client.get(job.links.result)
+    assert (result.headers["content-type"], result.content) == ("image/png", b"\x89PNG map")
+    assert result.headers["x-segments"] == "W10="
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"files": {"image": PNG}, "data": {"task": "semantic"}, "params": {}, "content": None, "headers": {}},
+        {"files": {"image": PNG}, "content": None, "headers": {}},
+        {"json": {"image": IN_BASE64, "task": "semantic"}, "params": {}, "content": None, "headers": {}},
+    ],
+    ids=["form", "query", "JSON"],
+)
+async def test_the_task_may_stand_in_each_place(ways: dict[str, Any], gateway: Running) -> None:
+    assert (await finished(gateway, await sent(gateway, **ways))).state == "done"
+
+
+BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
+    "no task": ({"params": {}}, 422, "invalid_option", "task"),
+    "an unknown task": ({"params": {"task": "everythin"}}, 422, "invalid_option", "task"),
+    "a task twice": ({"params": [("task", "semantic"), ("task", "semantic")]}, 422, "invalid_option", "task"),
+    "a task in two places": (
+        {"json": {"image": IN_BASE64, "task": "semantic"}, "content": None, "headers": {}},
+        422, "invalid_option", "task",
+    ),
+    "a task that is a list": (
+        {"params": {}, "json": {"image": IN_BASE64, "task": ["a"]}, "content": None, "headers": {}},
+        422, "invalid_option", "task",
+    ),
+    "an option of another task": ({"params": {"task": "semantic", "crop_n_layers": 1}}, 422, "invalid_option",
+                                  "crop_n_layers"),
+    "no image": ({"content": None, "headers": {}}, 422, "invalid_option", "image"),
+    "an image that is none": ({"content": b"no image"}, 415, "unsupported_format", "image"),
+    "an unknown model": ({"params": {"task": "semantic", "model": "m"}}, 404, "model_not_found", "model"),
+    "a task that nobody serves": ({"params": {"task": "instance"}}, 404, "model_not_found", "model"),
+    "an unknown image": ({"params": {"task": "semantic", "image_id": UNKNOWN_ID}, "content": None, "headers": {}}, 404,
+                         "image_not_found", "image_id"),
+    "another image's id": ({"params": {"task": "semantic", "image_id": UNKNOWN_ID}}, 409, "image_mismatch", "image_id"),
+    "prompts outside": (
+        {"json": {"image": IN_BASE64, "prompts": [{"points": [[999, 1]]}]}, "content": None, "headers": {},
+         "params": {"task": "promptable"}}, 422, "invalid_option", "prompts[0].points[0][0]",
+    ),
+    "format against Accept": (
+        {"params": {"task": "semantic", "format": "coco"}, "headers": {**RAW, "Accept": "image/png"}},
+        422, "invalid_option", "format",
+    ),
+    "an empty key": ({"headers": {**RAW, "Idempotency-Key": ""}}, 422, "invalid_option", "Idempotency-Key"),
+    "a long key": ({"headers": {**RAW, "Idempotency-Key": "k" * 256}}, 422, "invalid_option", "Idempotency-Key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_what_can_be_refused_at_once_is_no_job(case: str, gateway: Running) -> None:
+    request, status, code, field = BAD[case]
+    answer = await sent(gateway, **request)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.json()["details"][0]["field"] == field
+    assert (await gateway.client.get(JOBS)).json()["jobs"] == []
+
+
+def held() -> tuple[asyncio.Event, Callable[[DenseCall], Awaitable[None]]]:
+    """An event, and what makes a service wait for it."""
+    go = asyncio.Event()
+
+    async def wait(_: DenseCall) -> None:
+        await go.wait()
+
+    return go, wait
+
+
+async def state_is(gateway: Running, path: str, state: str) -> None:
+    """Returns once the job is in this state."""
+    while (await gateway.client.get(path, params={"wait": 0.01})).json()["state"] != state:
+        pass
+
+
+async def test_one_job_runs_at_a_time_and_requests_go_on() -> None:
+    go, wait = held()
+    dense = Brightness(info("threshold", "semantic"), wait)
+    async with running(dense) as gateway:
+        first, second = await sent(gateway), await sent(gateway)
+        await state_is(gateway, first.headers["location"], "running")
+        early = await gateway.client.get(first.json()["links"]["result"])
+        assert (early.status_code, early.json()["code"]) == (409, "job_not_done")
+        waiting = await gateway.client.get(second.headers["location"], params={"wait": 0.2})
+        assert (waiting.json()["state"], len(dense.calls)) == ("queued", 1)
+        asked = asyncio.create_task(gateway.client.post("/v1/semantic", content=PNG, headers=RAW))
+        await asyncio.sleep(0.1)
+        assert len(dense.calls) == 2
+        go.set()
+        assert (await asked).status_code == 200
+        assert (await finished(gateway, second)).state == "done"
+
+
+async def test_a_job_that_runs_is_cancelled_and_its_work_ends() -> None:
+    ended = asyncio.Event()
+
+    async def wait(_: DenseCall) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with running(Brightness(info("threshold", "semantic"), wait)) as gateway:
+        path = (await sent(gateway)).headers["location"]
+        await state_is(gateway, path, "running")
+        cancelled = await gateway.client.delete(path)
+        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+        assert "cancel" not in cancelled.json()["links"]
+        result = await gateway.client.get(f"{path}/result")
+        assert (result.status_code, result.json()["code"]) == (409, "job_cancelled")
+        await asyncio.wait_for(ended.wait(), 10)
+        assert (await gateway.client.delete(path)).status_code == 204
+        assert (await gateway.client.get(path)).json()["code"] == "job_not_found"
+
+
+async def test_a_job_that_fails_tells_its_error_and_the_next_runs() -> None:
+    async def fail(call: DenseCall) -> None:
+        if call.image == PNG:
+            raise InternalError
+
+    async with running(Brightness(info("threshold", "semantic"), fail)) as gateway:
+        answer = await sent(gateway, headers={**RAW, "X-Request-ID": "mine"})
+        job = await finished(gateway, answer)
+        assert (job.state, job.error and job.error.code) == ("failed", "internal")
+        result = await gateway.client.get(job.links.result)
+        assert (result.status_code, result.json()["code"], result.json()["request_id"]) == (500, "internal", "mine")
+        assert (await finished(gateway, await sent(gateway, content=picture(3)))).state == "done"
+
+
+async def test_pixels_that_are_cut_short_fail_the_job_as_they_fail_a_request(gateway: Running) -> None:
+    content = picture(7)[:-60]
+    plain = await gateway.client.post("/v1/semantic", content=content, headers=RAW)
+    job = await finished(gateway, await sent(gateway, content=content))
+    result = await gateway.client.get(job.links.result)
+    assert (result.status_code, without(result)) == (plain.status_code, without(plain))
+    assert result.status_code == 400
+
+
+async def test_a_busy_model_is_waited_for() -> None:
+    turns = iter([Overloaded(retry_after_s=0.01), Overloaded(retry_after_s=0.01)])
+
+    async def busy(_: DenseCall) -> None:
+        for error in turns:
+            raise error
+
+    async with running(Brightness(info("threshold", "semantic"), busy)) as gateway:
+        assert (await finished(gateway, await sent(gateway))).state == "done"
+        assert len(gateway.dense.calls) == 3
+
+
+async def test_a_job_that_takes_too_long_has_failed() -> None:
+    _, wait = held()
+    async with running(Brightness(info("b", "semantic"), wait), settings=Settings(job_timeout_s=0.1)) as gateway:
+        job = await finished(gateway, await sent(gateway))
+        assert job.error is not None
+        assert (job.state, job.error.code) == ("failed", "deadline_exceeded")
+
+
+async def test_a_key_makes_one_job_of_the_same_request(gateway: Running) -> None:
+    keyed = {"headers": {**RAW, "Idempotency-Key": "a-1"}}
+    first, again = await sent(gateway, **keyed), await sent(gateway, **keyed)
+    as_form = await sent(
+        gateway, files={"image": PNG}, content=None, headers={"Idempotency-Key": "a-1", "Accept": "*/*"}
+    )
+    assert {first.json()["id"], again.json()["id"], as_form.json()["id"]} == {first.json()["id"]}
+    await finished(gateway, first)
+    late = await sent(gateway, **keyed)
+    assert (late.status_code, late.json()["id"], late.json()["state"]) == (202, first.json()["id"], "done")
+    others: list[dict[str, Any]] = [
+        {"content": picture(1)},
+        {"params": {"task": "panoptic"}},
+        {"params": {"task": "semantic", "simplify": 2}},
+        {"headers": {**keyed["headers"], "Accept": "image/png"}},
+    ]
+    for other in others:
+        refused = await sent(gateway, **{**keyed, **other})
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_mismatch")
+    assert len(gateway.dense.calls) == 1
+    assert gateway.sink.total("segserve_jobs_total", state="queued") == 1
+
+
+async def test_tenants_see_only_their_own() -> None:
+    async with running(settings=KEYS) as gateway:
+        ada, bo = {"X-API-Key": "k1"}, {"X-API-Key": "k2"}
+        answer = await sent(gateway, headers={**RAW, **ada, "Idempotency-Key": "k"})
+        path = answer.headers["location"]
+        assert (await sent(gateway)).status_code == 401
+        for ask in (gateway.client.get(path, headers=bo), gateway.client.delete(path, headers=bo),
+                    gateway.client.get(f"{path}/result", headers=bo)):  # fmt: skip
+            theirs = await ask
+            assert (theirs.status_code, theirs.json()["code"]) == (404, "job_not_found")
+        assert (await gateway.client.get(JOBS, headers=bo)).json()["jobs"] == []
+        assert (await sent(gateway, headers={**RAW, **bo, "Idempotency-Key": "k"})).json()["id"] not in path
+        assert [job["id"] for job in (await gateway.client.get(JOBS, headers=ada)).json()["jobs"]] == [
+            answer.json()["id"]
+        ]
+        done = await gateway.client.get(path, params={"wait": 30}, headers=ada)
+        assert done.json()["state"] == "done"
+        assert {call.caller.tenant for call in gateway.dense.calls} <= {"ada", "bo"}
+        assert gateway.dense.calls[0].caller.tenant == "ada"
+
+
+async def test_a_tenant_that_has_its_share_is_told_when_to_come_again() -> None:
+    _, wait = held()
+    settings = Settings(max_jobs_per_tenant=1)
+    async with running(Brightness(info("b", "semantic"), wait), settings=settings) as gateway:
+        first = await sent(gateway)
+        refused = await sent(gateway)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert refused.json()["details"][0]["field"] == "queued jobs"
+        assert int(refused.headers["retry-after"]) > 0
+        await gateway.client.delete(first.headers["location"])
+        assert (await sent(gateway)).status_code == 202
+
+
+async def test_the_list_comes_in_pages_newest_first(gateway: Running) -> None:
+    ids = []
+    for _ in range(5):
+        ids.append((await finished(gateway, await sent(gateway))).id)
+        await asyncio.sleep(0.002)
+    found, query = list[str](), {"limit": "2", "state": "done"}
+    while True:
+        page = JobsAnswer.model_validate_json((await gateway.client.get(JOBS, params=query)).content)
+        assert len(page.jobs) <= 2
+        found += [job.id for job in page.jobs]
+        if page.next_cursor is None:
+            break
+        query["cursor"] = page.next_cursor
+    assert found == list(reversed(ids))
+    assert (await gateway.client.get(JOBS, params={"state": "failed"})).json() == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        (JOBS, "limit=0", "limit"),
+        (JOBS, "limit=101", "limit"),
+        (JOBS, "state=lost", "state"),
+        (JOBS, "cursor=%C3%A9", "cursor"),
+        (JOBS, "cursor=a", "cursor"),
+        (JOBS, "page=2", "page"),
+        (f"{JOBS}/job_1", "wait=61", "wait"),
+        (f"{JOBS}/job_1", "wait=-1", "wait"),
+    ],
+)
+async def test_a_bad_query_is_told_by_its_field(path: str, query: str, field: str, gateway: Running) -> None:
+    answer = await gateway.client.get(f"{path}?{query}")
+    assert (answer.status_code, answer.json()["details"][0]["field"]) == (422, field)
+
+
+async def test_states_come_as_events() -> None:
+    go, wait = held()
+    async with running(Brightness(info("threshold", "semantic"), wait)) as gateway:
+        path = (await sent(gateway)).headers["location"]
+        await state_is(gateway, path, "running")
+        asyncio.get_running_loop().call_later(0.2, go.set)
+        told = await gateway.client.get(path, headers={"Accept": "text/event-stream"})
+        assert told.headers["content-type"] == "text/event-stream"
+        events = [json.loads(line.removeprefix("data: ")) for line in told.text.splitlines() if line.startswith("data")]
+        assert [JobAnswer.model_validate(event).state for event in events] == ["running", "done"]
+        unknown = await gateway.client.get(f"{JOBS}/job_1", headers={"Accept": "text/event-stream"})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "job_not_found")
+
+
+async def test_a_stored_image_is_looked_up_when_its_turn_comes() -> None:
+    go, wait = held()
+    async with running(Brightness(info("threshold", "semantic"), wait)) as gateway:
+        await gateway.client.post("/v1/images", content=PNG, headers=RAW)
+        first = await sent(gateway)
+        named = {"params": {"task": "semantic", "image_id": image_id(PNG)}, "content": None, "headers": {}}
+        second, third = await sent(gateway, **named), await sent(gateway, **named)
+        await state_is(gateway, first.headers["location"], "running")
+        go.set()
+        assert (await finished(gateway, second)).state == "done"
+        assert (await finished(gateway, third)).state == "done"
+        go.clear()
+        blocked, last = await sent(gateway), await sent(gateway, **named)
+        await state_is(gateway, blocked.headers["location"], "running")
+        await gateway.client.delete(f"/v1/images/{image_id(PNG)}")
+        go.set()
+        job = await finished(gateway, last)
+        assert job.error is not None
+        assert job.error.code == "image_not_found"
+
+
+async def test_metrics_tell_of_states_waits_and_the_queue(gateway: Running) -> None:
+    await finished(gateway, await sent(gateway))
+    states = [dict(record.labels)["state"] for record in gateway.sink.records if record.name == "segserve_jobs_total"]
+    assert states == ["queued", "running", "done"]
+    assert len(gateway.sink.values("segserve_job_wait_seconds", task="semantic")) == 1
+    await asyncio.sleep(1.2 * LOOK_S)
+    assert gateway.sink.values("segserve_jobs_waiting")[-1] == 0
+
+
+async def test_a_gateway_that_takes_none_leaves_them() -> None:
+    async with running(settings=Settings(jobs_at_once=0)) as gateway:
+        answer = await sent(gateway)
+        waited = await gateway.client.get(answer.headers["location"], params={"wait": 0.1})
+        assert waited.json()["state"] == "queued"
