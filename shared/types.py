@@ -37,30 +37,73 @@ BoolArray = NDArray[np.bool_]
 Float16Array = NDArray[np.float16]
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A mask as its vertical runs: `starts` and `ends` (half-open) count pixels column by column of a crop of `shape`
+    (h, w), ascending; a run ends with its column."""
+
+    shape: tuple[int, int]
+    starts: Int64Array
+    ends: Int64Array
+
+    def bits(self) -> BoolArray:
+        """The same, hxw bool."""
+        height, width = self.shape
+        turns = np.empty(2 * self.starts.size + 2, np.int64)
+        turns[0], turns[-1] = 0, height * width
+        turns[1:-1:2], turns[2:-1:2] = self.starts, self.ends
+        columns = np.repeat(np.arange(turns.size - 1) % 2 == 1, np.diff(turns)).reshape(width, height)
+        return np.ascontiguousarray(columns.T)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A binary mask kept as the crop inside its tight box.
 
-    `size` is (H, W) of the whole image; `x0`, `y0` the crop's corner; `bits` hxw bool. An empty mask has bits of 0x0.
+    `size` is (H, W) of the whole image; `x0`, `y0` the crop's corner; `held` the crop, hxw bool, or its runs: not every
+    answer needs the pixels of a large image. An empty mask has a crop of 0x0.
     """
 
     size: tuple[int, int]
     x0: int
     y0: int
-    bits: BoolArray
+    held: BoolArray | Runs
+
+    @property
+    def bits(self) -> BoolArray:
+        """The crop, hxw bool; made of runs once."""
+        held = self.held
+        if isinstance(held, Runs):
+            held = held.bits()
+            object.__setattr__(self, "held", held)
+        return held
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the crop."""
+        height, width = self.held.shape
+        return height, width
 
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Tight box, xyxy, half-open, in pixels."""
-        height, width = self.bits.shape
+        height, width = self.shape
         return self.x0, self.y0, self.x0 + width, self.y0 + height
+
+    @property
+    def empty(self) -> bool:
+        """Whether no pixel is set."""
+        return 0 in self.shape
 
     @property
     def area(self) -> int:
         """Number of set pixels."""
-        return int(np.count_nonzero(self.bits))
+        if isinstance(self.held, Runs):
+            return int((self.held.ends - self.held.starts).sum())
+        return int(np.count_nonzero(self.held))
 
     def full(self) -> BoolArray:
         """The mask at full size, HxW bool."""

@@ -64,7 +64,7 @@ def _reference(bare: Bare, embedding: Embedding, size: tuple[int, int], points_p
             x, y = (column + 0.5) / points_per_side * size[0], (row + 0.5) / points_per_side * size[1]
             for mask in bare.decoder.predict([item(embedding, x, y)])[0].masks:
                 good = mask.predicted_iou > THRESHOLDS["pred_iou_thresh"]
-                if good and mask.stability_score >= THRESHOLDS["stability_score_thresh"] and mask.region.bits.size:
+                if good and mask.stability_score >= THRESHOLDS["stability_score_thresh"] and not mask.region.empty:
                     found.append((mask.predicted_iou, mask.region.box, encode(mask.region)))
     found.sort(key=lambda each: -each[0])
     kept: list[tuple[float, tuple[int, int, int, int], Rle]] = []

@@ -89,7 +89,7 @@ def kept_segments(
 def regions(ids: Int32Array, segments: tuple[PanopticSegment, ...]) -> list[tuple[PanopticSegment, Region]]:
     """Each segment with its mask; one without a pixel is left out."""
     pairs = [(segment, Region.from_mask(ids == segment.id)) for segment in segments]
-    return [(segment, region) for segment, region in pairs if region.bits.size]
+    return [(segment, region) for segment, region in pairs if not region.empty]
 
 
 def coco_panoptic(ids: Int32Array, findings: list[Finding]) -> dict[str, Any]:

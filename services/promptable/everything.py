@@ -25,7 +25,7 @@ from shared.imaging.compose import encode_picture
 from shared.imaging.georeference import georeference
 from shared.schemas.options import MAX_CLICKS
 from shared.telemetry.stages import Stages
-from shared.types import DecoderInput, DecoderOutput, Embedding, Prompt, Region, UInt8Array
+from shared.types import DecoderInput, DecoderOutput, Embedding, Prompt, UInt8Array
 
 MAX_RUNS_BYTES = 2**28
 """Most bytes of run lengths that the candidates of one run may have."""
@@ -166,10 +166,10 @@ class _Run:
         found: list[Found] = []
         size = self._embedding.size
         for mask in output.masks:
-            if mask.stability_score < self._thresholds.stability or not mask.region.bits.size:
+            if mask.stability_score < self._thresholds.stability or mask.region.empty:
                 continue
             here = mask.region
-            region = Region(size, here.x0 + crop.box[0], here.y0 + crop.box[1], here.bits)
+            region = replace(here, size=size, x0=here.x0 + crop.box[0], y0=here.y0 + crop.box[1])
             if is_cut_off(region.box, crop.box, size):
                 continue
             scores = (mask.predicted_iou, mask.stability_score)

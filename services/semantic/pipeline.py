@@ -71,7 +71,7 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
             raise InvalidOption.of("classes", None, "labels of the space", "name the classes that the effect is about")
         for index in sorted(chosen):
             region = Region.from_mask(labels == index)
-            if region.bits.size:
+            if not region.empty:
                 yield self.space.labels[index].name, region
 
     def _findings(self, labels: LabelArray, segments: list[dict[str, Any]]) -> list[Finding]:

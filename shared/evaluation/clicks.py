@@ -75,7 +75,7 @@ class SimulatedUser:
     def _around(self, answer: BoolArray) -> tuple[BoolArray, BoolArray, tuple[int, int]]:
         """What is wanted and what was answered, without void, in the box around both; its corner (row, column)."""
         given = Region.from_mask(answer)
-        boxes = [region.box for region in (self.wanted, given) if region.bits.size]
+        boxes = [region.box for region in (self.wanted, given) if not region.empty]
         x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
         x1, y1 = max(box[2] for box in boxes), max(box[3] for box in boxes)
         wanted, answered = self.wanted.full()[y0:y1, x0:x1], answer[y0:y1, x0:x1]

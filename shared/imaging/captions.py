@@ -38,7 +38,7 @@ def write_captions(picture: UInt8Array, captions: Sequence[Caption]) -> None:
     scale = float(np.clip(min(height, width) / 1000, 0.38, 1.2))
     taken: list[Box] = []
     for caption in captions:
-        if not caption.text or caption.region.bits.size == 0:
+        if not caption.text or caption.region.empty:
             continue
         (wide, tall), below = cv2.getTextSize(caption.text, _FONT, scale, 1)
         pad = max(3, round(8 * scale))

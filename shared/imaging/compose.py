@@ -128,7 +128,7 @@ def _class_captions(labels: LabelArray, palette: UInt8Array, names: Sequence[str
 
 def _paint(drawn: UInt8Array, region: Region, color: Color, alpha: float) -> None:
     """Colour and outline one mask in place."""
-    if not region.bits.size:
+    if region.empty:
         return
     x0, y0, x1, y1 = region.box
     box, bits = drawn[y0:y1, x0:x1], np.ascontiguousarray(region.bits).view(np.uint8)

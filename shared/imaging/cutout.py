@@ -52,7 +52,7 @@ class Subject:
 
 def subject_of(pixels: UInt8Array, region: Region, *, matted: bool = True, feather: float = FEATHER) -> Subject:
     """The subject with hair and soft edges, or (not `matted`) with the mask's own edge `feather` pixels wide."""
-    if not region.bits.size:
+    if region.empty:
         return Subject(region.size, 0, 0, np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.uint8))
     band = band_of(region) if matted else 0.0
     # As far as alpha and the windows of its fit reach.

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.types import BoolArray, Region
+from shared.imaging.runs import Spans, runs_of, vertices
+from shared.types import Region
 
 Point = list[float]
 Ring = list[Point]
@@ -47,7 +48,6 @@ def _corner_tables() -> tuple[IntArray, IntArray, IntArray]:
 
 
 _KINDS, _QUADRANTS, _OWNERS = _corner_tables()
-_IS_CORNER = np.pad(_KINDS > 0, (0, 240)).view(np.uint8)
 
 
 def polygons(region: Region, simplify: float = 0.0) -> list[Polygon]:
@@ -60,7 +60,7 @@ def polygons(region: Region, simplify: float = 0.0) -> list[Polygon]:
     """
     offset = np.array([region.x0, region.y0])
     result: list[Polygon] = []
-    for outer, holes in _parts(region.bits):
+    for outer, holes in _parts(region):
         rings = [_simplified(outer, simplify, keep=True), *(_simplified(hole, simplify, keep=False) for hole in holes)]
         result.append([_closed(ring + offset) for ring in rings if ring is not None])
     return result
@@ -80,27 +80,27 @@ def geojson(region: Region, simplify: float = 0.0, transform: Affine = IDENTITY)
     return {"type": "MultiPolygon", "coordinates": shapes}
 
 
-def _parts(bits: BoolArray) -> Iterator[tuple[IntArray, list[IntArray]]]:
-    """Outer ring and holes of every 4-connected part, as open rings of corners (Nx2, xy) in pixels of the crop."""
-    if bits.size == 0:
-        return
-    padded = np.pad(bits, 1).view(np.uint8)
-    _, parts = cv2.connectedComponents(padded, connectivity=4)
+def _parts(region: Region) -> Iterator[tuple[IntArray, list[IntArray]]]:
+    """Outer ring and holes of every 4-connected part, as open rings of corners (Nx2, xy) in pixels of the crop; the
+    part with the first pixel, row by row, first."""
+    spans = Spans.of(runs_of(region))
+    parts = spans.parts()
     outer: dict[int, IntArray] = {}
     holes: defaultdict[int, list[IntArray]] = defaultdict(list)
-    for ring, inside in _rings(padded):
-        part = int(parts[inside])
+    for ring, (row, column) in _rings(spans):
+        part = int(parts[spans.at(row, column)])
         if _shoelace(ring) > 0:
             outer[part] = ring
         else:
             holes[part].append(ring)
-    for part in sorted(outer):
-        yield outer[part], holes[part]
+    for part, ring in outer.items():
+        yield ring, holes[part]
 
 
-def _rings(padded: NDArray[np.uint8]) -> Iterator[tuple[IntArray, tuple[int, int]]]:
-    """Rings around the set pixels of a padded mask, each with one pixel (row, column) that lies inside along it."""
-    corners, pixels, across, along = _linked_corners(padded)
+def _rings(spans: Spans) -> Iterator[tuple[IntArray, tuple[int, int]]]:
+    """Rings around the set pixels, each with one pixel (row, column) that lies inside along it; the one with the first
+    corner, row by row, first."""
+    corners, pixels, across, along = _linked_corners(spans)
     unseen = np.ones(len(corners), np.bool_)
     step, turn = across.tolist(), along.tolist()
     for start in range(len(corners)):
@@ -118,27 +118,23 @@ def _rings(padded: NDArray[np.uint8]) -> Iterator[tuple[IntArray, tuple[int, int
             path.reverse()
         for piece in _simple_cycles(path, corners):
             row, column = pixels[piece[0]]
-            yield corners[piece] - 1, (int(row), int(column))
+            yield corners[piece], (int(row), int(column))
 
 
-def _linked_corners(padded: NDArray[np.uint8]) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+def _linked_corners(spans: Spans) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Corners of the mask's outline: positions (xy), the set pixel (row, column) each belongs to, and for each the
     corner at the other end of its horizontal and of its vertical edge.
 
     At a vertex where two set pixels touch diagonally there are two corners, one for each pixel.
     """
-    sides = padded[:, :-1] | padded[:, 1:] << 1
-    code = sides[:-1] | sides[1:] << 2
-    found = np.asarray(cv2.LUT(code, _IS_CORNER), dtype=np.uint8).view(np.bool_)
-    y, x = np.divmod(np.flatnonzero(found), code.shape[1])
-    kinds = code[y, x]
+    x, y, kinds = vertices(spans)
     double = np.repeat(np.arange(kinds.size), _KINDS[kinds])
     second = np.concatenate([[False], double[1:] == double[:-1]])
     y, x, kinds = y[double], x[double], kinds[double]
     quadrant = _QUADRANTS[kinds, second.astype(np.int64)]
     owner = np.where(_KINDS[kinds] == 1, _OWNERS[kinds], quadrant)
-    corners = np.stack([x + 1, y + 1], axis=1)
-    pixels = np.stack([y + owner // 2, x + owner % 2], axis=1)
+    corners = np.stack([x, y], axis=1)
+    pixels = np.stack([y - 1 + owner // 2, x - 1 + owner % 2], axis=1)
     # Of two corners at one vertex, the one whose edge goes left (up) ends the edge that the other's begins after.
     left, up = quadrant % 2 == 0, quadrant // 2 == 0
     across = _paired(np.lexsort((~left, x, y)))

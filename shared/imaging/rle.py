@@ -12,13 +12,11 @@ from typing import Any, TypedDict
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from shared.errors import InvalidOption
-from shared.types import BoolArray, Int32Array, LabelArray, Region
-
-Int64Array = NDArray[np.int64]
+from shared.imaging.runs import runs_of
+from shared.types import BoolArray, Int32Array, Int64Array, LabelArray, Region
 
 MAX_PIXELS = 2**28
 """Largest mask that `decode` makes."""
@@ -91,22 +89,16 @@ def decode(rle: Mapping[str, Any]) -> BoolArray:
 
 def _runs_of(region: Region) -> tuple[Int64Array, Int64Array]:
     """Starts and ends of the region's runs in the column-major order of the whole image."""
+    runs = runs_of(region)
+    if not runs.starts.size:
+        return runs.starts, runs.ends
     height, _ = region.size
-    rows, _ = region.bits.shape
-    bits = np.ascontiguousarray(region.bits).view(np.uint8)
-    if bits.size == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if rows < height:
-        # A row of zeros ends every column's runs; where the crop is as high as the image they may go on.
-        bits = np.concatenate([bits, np.zeros((1, bits.shape[1]), np.uint8)])
-    flat = cv2.transpose(bits).reshape(-1)
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0] if flat[0] else [], changes, [flat.size] if flat[-1] else []]).astype(np.int64)
-    if rows < height:
-        column, row = np.divmod(edges, rows + 1)
-        edges = column * height + row
-    edges += region.x0 * height + region.y0
-    return edges[0::2], edges[1::2]
+    rows, _ = runs.shape
+    column = runs.starts // rows
+    starts = runs.starts + column * (height - rows) + (region.x0 * height + region.y0)
+    ends = starts + (runs.ends - runs.starts)
+    apart = starts[1:] != ends[:-1]  # where the crop is as high as the image, a run may go on in the next column
+    return starts[np.concatenate([[True], apart])], ends[np.concatenate([apart, [True]])]
 
 
 def _label_runs(labels: LabelArray | Int32Array) -> tuple[Int64Array, Int64Array, Int64Array]:

@@ -88,7 +88,7 @@ def features(findings: Iterable[Finding], simplify: float, place: Georeference |
     return [
         {"type": "Feature", "properties": finding.fields, "geometry": geojson(finding.region, simplify, transform)}
         for finding in findings
-        if finding.region.bits.size
+        if not finding.region.empty
     ]
 
 

@@ -92,5 +92,5 @@ def _bounded(objects: Iterable[Named]) -> Iterator[Named]:
         if total > MAX_ZIP_PIXELS:
             reason = "too many cut-outs of this size in one answer: choose fewer masks"
             raise InvalidOption.of("format", f"{total} pixels or more", MAX_ZIP_PIXELS, reason)
-        if region.bits.size:
+        if not region.empty:
             yield name, region

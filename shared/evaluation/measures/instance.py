@@ -59,7 +59,7 @@ class InstanceMeasure(Asking):
             FoundObject(int(table[each.label_id]), each.score, without_void(each.mask, truth))
             for each in answer.instances
         ]
-        known = [each for each in found if each.label_id != self._space.void and each.region.bits.size]
+        known = [each for each in found if each.label_id != self._space.void and not each.region.empty]
         true_masks = tuple(TrueMask(each.label_id, encode(each.region), each.iscrowd) for each in truth.objects)
         found_masks = tuple(FoundMask(each.label_id, encode(each.region), each.score) for each in known)
         score = _f1(truth.objects, known)

@@ -151,7 +151,7 @@ def targets(truth: Truth, space: LabelSpace, by_components: bool) -> tuple[TrueO
     """What users want of one image: its objects where they are annotated, else the components of every class.
     Raises `EvaluationError` where the truth has neither."""
     if truth.objects is not None and not by_components:
-        return tuple(each for each in truth.objects if not each.iscrowd and each.region.bits.size)
+        return tuple(each for each in truth.objects if not each.iscrowd and not each.region.empty)
     if truth.labels is None:
         raise EvaluationError("the data set has neither objects nor a label map for it")
     return objects_of(truth.labels, range(len(space.labels)))

@@ -115,7 +115,7 @@ def instance_finish(card: Card, space: LabelSpace) -> Finish[InstanceOutput]:
             if score < lowest or score <= 0 or number not in labels:
                 continue
             region = paste(masks[index], box, placement.image, card.thresholds.mask)
-            if region.bits.size:
+            if not region.empty:
                 found.append(Instance(labels[number], score, region, (box[0], box[1], box[2], box[3])))
         return InstanceOutput(placement.image, tuple(found[: item.max_instances or card.thresholds.max_instances]))
 

@@ -132,4 +132,4 @@ class TextDecoder:
         image = place(self._card.preprocess, *item.embedding.size).image
         frame = stretched((self._family.logits_side, self._family.logits_side), (image.height, image.width))
         masks = candidates(logits[best], scores[best], frame, lowest, item.stability_offset)
-        return tuple(replace(mask, score=mask.predicted_iou) for mask in masks if mask.region.bits.size)
+        return tuple(replace(mask, score=mask.predicted_iou) for mask in masks if not mask.region.empty)

@@ -53,7 +53,7 @@ def instances(
     for query, label, probability in pairs:
         mask = masks[query]
         score = probability * mask.certainty if boxes is None else probability
-        if mask.region.bits.size and score >= wanted.lowest:
+        if not mask.region.empty and score >= wanted.lowest:
             found.append(Instance(label, score, mask.region, None if boxes is None else _box(boxes[query])))
     found.sort(key=lambda instance: -instance.score)
     return InstanceOutput(frame.size, tuple(found[: wanted.most]))

@@ -7,6 +7,7 @@ one matrix a side; only rows and columns whose logits can pass the threshold are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging.resizing import AS_TORCH, bilinear
-from shared.types import Float16Array, Float32Array, PromptMask, Region
+from shared.models.postprocess.mask_runs import runs_above
+from shared.types import Float16Array, Float32Array, Int64Array, PromptMask, Region
 
 STABILITY_OFFSET = 1.0
 """Logits above +offset over logits above -offset: the stability score of Segment Anything (Kirillov et al. 2023)."""
 COLUMN_TILE = 256
 """Output columns multiplied at once: keeps the band of the matrix narrow and the tile in cache."""
 FLOAT16_MAX = 65504.0
+LARGE_PIXELS = 2**20
+"""Of larger images the runs of a mask are found faster than its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,16 @@ class Axis:
     """One side of the chain: output o = sum of weights[o, i] * input i, where only first[o] <= i <= last[o] count."""
 
     weights: Float32Array
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    first: Int64Array
+    last: Int64Array
+
+    @property
+    def places(self) -> NDArray[np.float64] | None:
+        """Where each output lies among the inputs, ascending; none where one depends on more than two."""
+        if (self.last - self.first).max(initial=0) > 1:
+            return None
+        shares = self.weights[np.arange(len(self.last)), self.last].astype(np.float64)
+        return np.where(self.last > self.first, self.first + shares, self.first)
 
     def reach(self, inputs: NDArray[np.bool_]) -> tuple[slice, slice] | None:
         """The span of outputs that see a set input, and of inputs which those outputs see; None if there is none."""
@@ -50,6 +62,11 @@ class LogitFrame:
     size: tuple[int, int]
     rows: Axis
     columns: Axis
+
+    @property
+    def places(self) -> NDArray[np.float64] | None:
+        """`rows.places` of an image so large that runs are found faster than pixels."""
+        return self.rows.places if math.prod(self.size) > LARGE_PIXELS else None
 
 
 def _matrix(inputs: int, outputs: int) -> Float32Array:
@@ -97,6 +114,8 @@ def cropped(low: tuple[int, int], valid: tuple[int, int], size: tuple[int, int])
 
 def region_of(logits: Float32Array, frame: LogitFrame, offset: float = STABILITY_OFFSET) -> tuple[Region, float]:
     """The mask (logit > 0) of hxw low-resolution logits on the image, and its stability score, 0 to 1."""
+    if (places := frame.places) is not None:
+        return run_region(logits, frame.columns, places, frame.size, offset)
     possible = logits > -offset
     row_spans = frame.rows.reach(np.any(possible, axis=1))
     column_spans = frame.columns.reach(np.any(possible, axis=0))
@@ -116,6 +135,19 @@ def region_of(logits: Float32Array, frame: LogitFrame, offset: float = STABILITY
         within += int(np.count_nonzero(tile > -offset))
     region = Region.from_mask(bits, columns.start, rows.start, frame.size)
     return region, sure / within if within else 0.0
+
+
+def run_region(
+    logits: Float32Array, columns: Axis, places: NDArray[np.float64], size: tuple[int, int], offset: float
+) -> tuple[Region, float]:
+    """What `region_of` gives, by the runs."""
+    spans = columns.reach(np.any(logits > -offset, axis=0))
+    if spans is None:
+        return Region(size, 0, 0, np.zeros((0, 0), dtype=np.bool_)), 0.0
+    wanted, seen = spans
+    wide = logits[:, seen] @ columns.weights[wanted, seen].T
+    sure, found, within = (runs_above(wide, places, level) for level in (offset, 0.0, -offset))
+    return found.region(size, wanted.start), sure.area / within.area if within.area else 0.0
 
 
 def to_float16(values: Float32Array) -> Float16Array:

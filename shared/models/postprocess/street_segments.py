@@ -41,7 +41,7 @@ def onto_image(instances: Sequence[Instance], semantic: SemanticOutput) -> list[
         replace(each, region=_region(each, number, owners[each.label_id], semantic.labels))
         for number, each in enumerate(instances, start=1)
     )
-    return [each for each in found if each.region.bits.size]
+    return [each for each in found if not each.region.empty]
 
 
 def panoptic(
