@@ -1,4 +1,4 @@
-"""The load that people cause: single photos to the dense tasks, click sessions and everything mode.
+"""The load that people cause: single photos to the dense tasks, click sessions, everything mode and jobs.
 
 `make load` runs it against a running platform for a minute and fails when a budget (`load_tests.budgets`) is broken.
 Pictures are drawn, so it needs no data. Users of a route that the server does not have stay at home, which is said.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import uuid
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,34 @@ class Collector(HttpUser):
         """One image."""
         files = {"image": random.choice(PHOTOS)}
         self.client.post(self.route, files=files, data={"points_per_side": "8"}, name="everything (8x8)")
+
+
+class Submitter(HttpUser):
+    """Has a photo done as a job, waits for it and fetches its result."""
+
+    weight = 1
+    pause: ClassVar[tuple[float, float]] = (1.0, 4.0)
+    wait_time = between(*pause)
+    route: ClassVar[str] = "/v1/jobs"
+
+    @task
+    def job(self) -> None:
+        """One job, forgotten once its result is there."""
+        query = {"task": random.choice(["semantic", "instance", "panoptic"])}
+        headers = {**PNG, "Idempotency-Key": uuid.uuid4().hex}
+        accepted = self.client.post(
+            self.route, params=query, data=random.choice(PHOTOS), headers=headers, name=self.route
+        )
+        if accepted.status_code != 202:
+            return
+        path, state = accepted.headers["Location"], "queued"
+        while state in ("queued", "running"):
+            told = self.client.get(path, params={"wait": 30}, name="/v1/jobs (wait)")
+            if told.status_code != 200:
+                return
+            state = told.json()["state"]
+        self.client.get(f"{path}/result", name="/v1/jobs (result)")
+        self.client.delete(path, name="/v1/jobs (forget)")
 
 
 class Judge:

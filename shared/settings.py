@@ -109,8 +109,8 @@ class Settings(BaseModel):
     stream_idle_s: float = Field(default=120.0, gt=0)
     """A WebSocket on which its caller sends nothing for so long is closed."""
     max_streams: int = Field(default=256, ge=1)
-    """WebSockets that one gateway replica keeps open; more are told `overloaded`, or `too_many_requests` where one
-    tenant has them all."""
+    """WebSockets that one gateway replica keeps open, and as many callers who wait for a job; more are told
+    `overloaded`, or `too_many_requests` where one tenant has them all."""
     max_concurrent_requests: int = Field(default=256, ge=1)
     """Requests that one gateway replica works on at once; more get 503."""
     max_concurrent_per_tenant: int = Field(default=128, ge=1)

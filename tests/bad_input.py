@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 SEMANTIC, INSTANCE, PROMPTABLE, IMAGES = "/v1/semantic", "/v1/instance", "/v1/promptable", "/v1/images"
+JOBS = "/v1/jobs"
 WIDTH, HEIGHT = 64, 48
 MIB = 2**20
 
@@ -250,7 +251,37 @@ PATH_CASES = [
              content_type="image/png", query=[("embed", "no-such-model")]),
 ]  # fmt: skip
 
-CASES = [*IMAGE_CASES, *BODY_CASES, *OPTION_CASES, *PROMPT_CASES, *PATH_CASES]
+
+def job(name: str, status: int, code: str, at: str, *query: tuple[str, str], **more: Any) -> BadInput:
+    """A good image to be done later, with something bad beside it."""
+    content = {"content": PNG, "content_type": "image/png", **more}
+    return BadInput(name, JOBS, status, code, at, query=list(query), **content)
+
+
+JOB_CASES = [
+    job("a job of no task", 422, "invalid_option", "task", says="required"),
+    job("a job of an unknown task", 422, "invalid_option", "task", ("task", "depth"), says="semantic"),
+    job("a job of two tasks", 422, "invalid_option", "task", ("task", "semantic"), ("task", "panoptic")),
+    job("a job with an option of another task", 422, "invalid_option", "max_instances", ("task", "semantic"),
+        ("max_instances", "5")),
+    job("a job of an unknown model", 404, "model_not_found", "model", ("task", "semantic"), ("model", "no-such-model")),
+    job("a job of no image", 415, "unsupported_format", "image", ("task", "semantic"), content=b"no image at all"),
+    job("a job of prompts without any", 422, "invalid_option", "prompts", ("task", "promptable")),
+    job("a job above the limit", 413, "body_too_large", "body", ("task", "semantic"), content=bytes(33 * MIB)),
+    job("a job with an empty key", 422, "invalid_option", "Idempotency-Key", ("task", "semantic"),
+        headers={"Idempotency-Key": ""}),
+    BadInput("a bad option where a job is preferred", SEMANTIC, 422, "invalid_option", "simplify", content=PNG,
+             content_type="image/png", query=[("simplify", "-1")], headers={"Prefer": "respond-async"}),
+    BadInput("an unknown job", f"{JOBS}/job_1", 404, "job_not_found", "job_id", method="GET"),
+    BadInput("the result of an unknown job", f"{JOBS}/job_1/result", 404, "job_not_found", "job_id", method="GET"),
+    BadInput("an unknown job to cancel", f"{JOBS}/job_1", 404, "job_not_found", "job_id", method="DELETE"),
+    BadInput("too long a page of jobs", JOBS, 422, "invalid_option", "limit", method="GET", query=[("limit", "101")]),
+    BadInput("jobs in no state", JOBS, 422, "invalid_option", "state", method="GET", query=[("state", "lost")]),
+    BadInput("a cursor that is none", JOBS, 422, "invalid_option", "cursor", method="GET", query=[("cursor", "a")]),
+    BadInput("too long a wait", f"{JOBS}/job_1", 422, "invalid_option", "wait", method="GET", query=[("wait", "61")]),
+]  # fmt: skip
+
+CASES = [*IMAGE_CASES, *BODY_CASES, *OPTION_CASES, *PROMPT_CASES, *PATH_CASES, *JOB_CASES]
 
 
 def check_answer(case: BadInput, status: int, body: bytes) -> None:

@@ -92,6 +92,7 @@ def create_app(
         keys=KeyRing(settings.api_keys),
         permits=Permits(settings.max_concurrent_requests, settings.max_concurrent_per_tenant),
         streams=Permits(settings.max_streams, settings.max_streams),
+        waits=Permits(settings.max_streams, settings.max_streams),
         errors=errors,
     )
 

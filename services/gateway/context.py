@@ -36,6 +36,8 @@ class Gateway:
     permits: Permits
     streams: Permits
     """Open WebSockets; each click takes a permit of its own."""
+    waits: Permits
+    """Callers who wait for a job to end, which costs next to nothing."""
     errors: ErrorAnswers
 
     def identify(self, request: Request) -> Caller:

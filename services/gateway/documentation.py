@@ -155,7 +155,7 @@ def job_list() -> Kwargs:
 
 def job_record() -> Kwargs:
     """Arguments of the route that tells of a job, once or as events."""
-    found = answers(resources.JobAnswer, (*JOB_ERRORS, 422))
+    found = answers(resources.JobAnswer, (*JOB_ERRORS, 422, 429))
     found["responses"][200]["content"]["text/event-stream"] = {
         "schema": {"type": "string"},
         "example": examples.JOB_EVENTS,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from shared.client.jobs import Job, Jobs
 from shared.client.reach import ServerUnreachable
 from shared.client.results import (
     Everything,
@@ -27,6 +28,8 @@ __all__ = [
     "EverythingMask",
     "InstanceSegment",
     "Instances",
+    "Job",
+    "Jobs",
     "Panoptic",
     "PanopticPart",
     "Prompted",

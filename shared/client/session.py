@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-import numpy as np
 
 from shared.calls import ModelInfo
 from shared.client.clicks import MAX_IMAGE_BYTES, Clicks
+from shared.client.jobs import Jobs
 from shared.client.pictures import Picture, encoded, image_id_of
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
+from shared.client.sending import Options, Result, background_taken, form, given, read, sent, wire
 from shared.client.transport import Closing, Transport, foreign, told
-from shared.client.values import plain
 from shared.errors import SegServeError
 from shared.types import Prompt
-
-Options = Mapping[str, Any]
-Result = TypeVar("Result", Semantic, Instances, Panoptic, Prompted, Everything, Uploaded)
 
 
 class Client(Closing):
@@ -44,6 +39,11 @@ class Client(Closing):
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
         self._timeout_s = timeout_s
         self._transport = Transport(self._http, retries, sleep)
+
+    @property
+    def jobs(self) -> Jobs:
+        """Work to be done later."""
+        return Jobs(self._transport, self._timeout_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,8 +106,8 @@ class Client(Closing):
         """
         several = [prompts] if isinstance(prompts, Prompt | Mapping) else prompts
         options = {"multimask": multimask, "return_logits": return_logits, "store": store, "model": model}
-        wire = [_wire(prompt) if isinstance(prompt, Prompt) else dict(prompt) for prompt in several]
-        return self._ask(Prompted, "/v1/promptable", picture, {"prompts": wire, **options})
+        several_wire = [wire(prompt) if isinstance(prompt, Prompt) else dict(prompt) for prompt in several]
+        return self._ask(Prompted, "/v1/promptable", picture, {"prompts": several_wire, **options})
 
     def everything(
         self,
@@ -122,16 +122,16 @@ class Client(Closing):
         `progress` is called with the clicks done, the clicks in all and the masks that stand so far; a run that is
         followed in this way may take longer than `timeout_s`.
         """
-        path, sent = "/v1/promptable/everything", _sent(picture, {"model": model, **parameters})
+        path, request = "/v1/promptable/everything", sent(picture, {"model": model, **parameters})
         if progress is None:
-            return _read(Everything, self._transport.request("POST", path, **sent))
+            return read(Everything, self._transport.request("POST", path, **request))
         result = None
-        for name, data in self._transport.events(path, **sent):
+        for name, data in self._transport.events(path, **request):
             if name == "progress":
                 progress(data["done"], data["total"], data["masks"])
             elif name == "result":
                 result = data
-        return _read(Everything, result)
+        return read(Everything, result)
 
     def clicks(self, picture: Picture, *, model: str | None = None) -> Clicks:
         """A connection for clicks on this picture, embedded already: see `Clicks`."""
@@ -139,7 +139,7 @@ class Client(Closing):
         url = base.copy_with(
             scheme={"http": "ws", "https": "wss"}[base.scheme],
             path=f"{base.path.rstrip('/')}/v1/promptable/stream",
-            params=_given({"model": model}),
+            params=given({"model": model}),
         )
         keys = {name: text for name, text in self._http.headers.items() if name == "authorization"}
         clicks = Clicks(str(url), keys, self._timeout_s)
@@ -160,7 +160,7 @@ class Client(Closing):
     def upload(self, picture: Picture, *, embed: Sequence[str] | None = None) -> Uploaded:
         """Store a picture, to be named in place of sending it; `embed`: models whose embedding is computed ahead."""
         files = {"image": encoded(picture)}
-        return _read(Uploaded, self._transport.request("POST", "/v1/images", files=files, data=_form({"embed": embed})))
+        return read(Uploaded, self._transport.request("POST", "/v1/images", files=files, data=form({"embed": embed})))
 
     def upload_many(
         self,
@@ -176,7 +176,7 @@ class Client(Closing):
         """
         files = [("image", (str(index), encoded(picture))) for index, picture in enumerate(pictures)]
         answer: Any = None
-        for name, data in self._transport.events("/v1/images", files=files, data=_form({"embed": embed})):
+        for name, data in self._transport.events("/v1/images", files=files, data=form({"embed": embed})):
             if name == "progress":
                 progress(data["done"], data["failed"], data["total"])
             elif name == "result":
@@ -195,16 +195,8 @@ class Client(Closing):
         `task` is semantic, instance, panoptic, promptable (with `prompts` as on the wire) or promptable/everything.
         With replace, `background` is a colour `#rrggbb` or another picture.
         """
-        background = options.get("background")
-        second = {}
-        if background is not None and not (isinstance(background, str) and background.startswith("#")):
-            del options["background"]
-            if (known := image_id_of(background)) is None:
-                second = {"background_image": encoded(background)}
-            else:
-                options["background_id"] = known
-        sent = _sent(picture, {"format": form, **options}, second)
-        return self._transport.content(f"/v1/{task}", **sent)
+        second = background_taken(options)
+        return self._transport.content(f"/v1/{task}", **sent(picture, {"format": form, **options}, second))
 
     def delete(self, picture: Uploaded | str) -> None:
         """Have the server's store forget a picture and its embeddings. Raises `ImageNotFound`."""
@@ -221,50 +213,7 @@ class Client(Closing):
 
     def _ask(self, kind: type[Result], path: str, picture: Picture, options: Options) -> Result:
         """POST a picture with the options that were given."""
-        return _read(kind, self._transport.request("POST", path, **_sent(picture, options)))
-
-
-def _read(kind: type[Result], answer: Any) -> Result:
-    try:
-        return kind.of(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise foreign(200) from error
-
-
-def _sent(picture: Picture, options: Options, more: Mapping[str, bytes] | None = None) -> dict[str, Any]:
-    """A picture as multipart, or its id as JSON, with the options; `more` are further images by their field."""
-    image_id = image_id_of(picture)
-    if image_id is None:
-        return {"files": {"image": encoded(picture), **(more or {})}, "data": _form(options)}
-    images = {name: base64.b64encode(data).decode() for name, data in (more or {}).items()}
-    return {"json": {"image_id": image_id, **images, **_given(options)}}
-
-
-def _given(options: Options) -> dict[str, Any]:
-    """Options that are not left to the server, as JSON has them."""
-    return {name: plain(value) for name, value in options.items() if value is not None}
-
-
-def _form(options: Options) -> dict[str, str]:
-    """Options as fields of a form: text as it is, anything else as JSON."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in _given(options).items()}
-
-
-def _wire(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as the interface has it."""
-    wire: dict[str, Any] = {}
-    if len(prompt.points):
-        wire["points"] = prompt.points.tolist()
-    if len(prompt.labels):
-        wire["labels"] = prompt.labels.tolist()
-    if prompt.box is not None:
-        wire["box"] = list(prompt.box)
-    if prompt.mask is not None:
-        data = base64.b64encode(np.ascontiguousarray(prompt.mask, "<f2").tobytes()).decode()
-        wire["mask"] = {"shape": list(prompt.mask.shape), "dtype": "float16", "data": data}
-    if prompt.text is not None:
-        wire["text"] = prompt.text
-    return wire
+        return read(kind, self._transport.request("POST", path, **sent(picture, options)))
 
 
 def _model(entry: Options) -> ModelInfo:

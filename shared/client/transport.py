@@ -52,9 +52,9 @@ class Transport:
         except ValueError:
             raise foreign(response.status_code) from None
 
-    def content(self, path: str, **options: Any) -> bytes:
-        """POST, and the body of the answer as it is. Raises as `request`."""
-        return self._answered("POST", path, options).content
+    def content(self, path: str, method: str = "POST", **options: Any) -> bytes:
+        """The body of the answer as it is. Raises as `request`."""
+        return self._answered(method, path, options).content
 
     def _answered(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response:
         """The answer that is no error, after as many tries as are worth it."""

@@ -147,7 +147,8 @@ class RedisJobStore(JobStore):
         return bool(await self._run("job_renew", scripts.RENEW, keys, [lease.token, _member(lease), self._lease_ms]))
 
     async def finish(self, lease: Lease, outcome: Outcome) -> bool:
-        """See `JobStore`. Raises `BodyTooLarge` for a result above the cap."""
+        """See `JobStore`. Raises `BodyTooLarge` for a result above the cap. In a full store the request, which is
+        answered, makes room."""
         if len(outcome.body) > self._cap:
             self._client.failure("job_end", "too_large")
             raise BodyTooLarge.of(
@@ -158,6 +159,12 @@ class RedisJobStore(JobStore):
         said = [state, outcome.status, outcome.media_type, headers]
         body = ["error" if state == "failed" else "result", outcome.body]
         arguments = [lease.token, _member(lease), lease.job_id, self._ttl_ms, *said, *body]
+        try:
+            return bool(await self._run("job_end", scripts.FINISH, keys, arguments))
+        except JobStoreUnavailable as error:
+            if not (isinstance(error.__cause__, StoreFailure) and error.__cause__.reason == "full"):
+                raise
+        await self._call("job_end", lambda redis: cast("Awaitable[int]", redis.hdel(keys[0], "request")))
         return bool(await self._run("job_end", scripts.FINISH, keys, arguments))
 
     async def give_back(self, lease: Lease) -> None:

@@ -87,10 +87,12 @@ async def record(request: Request, job_id: str) -> Response:
         return EventStream(_events(here, tenant, job_id), here.errors)
     until = min(time.time() + asked.wait, here.identify(request).deadline - SPARED_S)
     last = await here.jobs.get(tenant, job_id)
-    async for now in _states(here, tenant, last):
-        last = now
-        if time.time() >= until:
-            break
+    if asked.wait and last.is_open:
+        with here.waits.permit(tenant):
+            async for now in _states(here, tenant, last):
+                last = now
+                if time.time() >= until:
+                    break
     return fresh(job_fields(last))
 
 
@@ -126,7 +128,8 @@ async def _states(here: Gateway, tenant: str, job: Job) -> AsyncIterator[Job]:
 
 @asynccontextmanager
 async def _events(here: Gateway, tenant: str, job_id: str) -> AsyncIterator[AsyncIterator[Event]]:
-    yield _changes(here, tenant, await here.jobs.get(tenant, job_id))
+    with here.waits.permit(tenant):
+        yield _changes(here, tenant, await here.jobs.get(tenant, job_id))
 
 
 async def _changes(here: Gateway, tenant: str, job: Job) -> AsyncIterator[Event]:

@@ -17,7 +17,7 @@ import pytest
 from tests.data import ROOT
 
 pytestmark = pytest.mark.integration
-ROUTES = ("/v1/semantic", "/v1/instance", "/v1/panoptic", "/v1/promptable", "/v1/images")
+ROUTES = ("/v1/semantic", "/v1/instance", "/v1/panoptic", "/v1/promptable", "/v1/images", "/v1/jobs")
 
 
 @contextmanager
@@ -31,7 +31,10 @@ def platform(refuses_every: int, slower_together: bool) -> Iterator[str]:
         wbufsize = 65_536  # head and body in one packet
 
         def do_GET(self) -> None:
-            self._say(200, {"paths": {route: {} for route in ROUTES}})
+            self._say(200, {"paths": {route: {} for route in ROUTES}, "state": "done"})
+
+        def do_DELETE(self) -> None:
+            self._say(200, {})
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -41,12 +44,14 @@ def platform(refuses_every: int, slower_together: bool) -> Iterator[str]:
                 time.sleep(0.2 if slower_together and together.is_set() else 0.01)
             refused = refuses_every and next(requests) % refuses_every == 0
             masks = {"image_id": "sha256:0", "results": [{"masks": [{"logits": {}}]}]}
-            self._say(503 if refused else 200, masks)
+            good = 202 if self.path.startswith("/v1/jobs") else 200
+            self._say(503 if refused else good, masks)
 
         def _say(self, status: int, body: object) -> None:
             data = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("Location", "/v1/jobs/job_1")
             with suppress(BrokenPipeError):  # a user whose time is up does not wait
                 self.end_headers()
                 self.wfile.write(data)
@@ -88,5 +93,6 @@ def test_budgets_decide_how_it_ends(refuses_every: int, slower_together: bool, b
     told = "\n".join(line for line in done.stdout.splitlines() if line.startswith("BROKEN"))
     assert done.returncode == (1 if broken else 0), done.stdout + done.stderr
     assert broken in told
+    assert "/v1/jobs (result)" in done.stdout
     assert "no Collectors: this server has no /v1/promptable/everything" in done.stdout
     assert "kept    error rate" in done.stdout or "BROKEN  error rate" in done.stdout

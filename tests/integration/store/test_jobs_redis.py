@@ -179,5 +179,22 @@ async def test_a_store_that_makes_no_room_refuses_a_job_and_still_ends_those_it_
         await stores.close()
 
 
+async def test_in_a_full_store_a_request_makes_room_for_its_result() -> None:
+    with EmbeddedValkey(memory_bytes=16 * MIB, eviction="noeviction") as server:
+        settings = Settings.model_validate({"redis_url": server.url, "redis_timeout_s": 10})
+        sink = RecordingSink()
+        stores = open_stores(settings, sink)
+        kept = await filled(stores)
+        for job_id in kept:
+            lease = await stores.jobs.take()
+            assert lease is not None
+            assert await stores.jobs.finish(lease, Outcome(200, "image/png", (), bytes(MIB)))
+            _, outcome = await stores.jobs.outcome("t", job_id)
+            assert outcome is not None
+            assert len(outcome.body) == MIB
+        assert sink.total(ERRORS, operation="job_end", reason="full") > 0
+        await stores.close()
+
+
 def test_caps_are_those_of_the_settings() -> None:
     assert caps_of(Settings(job_ttl_s=7, max_jobs_per_tenant=3)) == Caps(3, 128 * MIB, 7, 30)

@@ -46,7 +46,7 @@ class Served:
             return b""
 
         app = create_app(settings, directory, MemoryImageStore(2**20, 60, sink), sink, page)
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none")
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="on", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
 
