@@ -164,7 +164,7 @@ class RedisJobStore(JobStore):
         except JobStoreUnavailable as error:
             if not (isinstance(error.__cause__, StoreFailure) and error.__cause__.reason == "full"):
                 raise
-        await self._call("job_end", lambda redis: cast("Awaitable[int]", redis.hdel(keys[0], "request")))
+        await self._call("job_end", lambda redis: redis.hdel(keys[0], "request"))
         return bool(await self._run("job_end", scripts.FINISH, keys, arguments))
 
     async def give_back(self, lease: Lease) -> None:
