@@ -141,12 +141,14 @@ def run_region(
     logits: Float32Array, columns: Axis, places: NDArray[np.float64], size: tuple[int, int], offset: float
 ) -> tuple[Region, float]:
     """What `region_of` gives, by the runs."""
-    spans = columns.reach(np.any(logits > -offset, axis=0))
-    if spans is None:
+    possible = logits > -offset
+    spans, rows = columns.reach(np.any(possible, axis=0)), np.flatnonzero(np.any(possible, axis=1))
+    if spans is None or not rows.size:
         return Region(size, 0, 0, np.zeros((0, 0), dtype=np.bool_)), 0.0
-    wanted, seen = spans
-    wide = logits[:, seen] @ columns.weights[wanted, seen].T
-    sure, found, within = (runs_above(wide, places, level) for level in (offset, 0.0, -offset))
+    # With a row beyond those on either side, in which nothing is set.
+    wanted, seen, top = *spans, max(0, int(rows[0]) - 1)
+    wide = logits[top : int(rows[-1]) + 2, seen] @ columns.weights[wanted, seen].T
+    sure, found, within = (runs_above(wide, places - top, level) for level in (offset, 0.0, -offset))
     return found.region(size, wanted.start), sure.area / within.area if within.area else 0.0
 
 
