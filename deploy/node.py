@@ -31,10 +31,12 @@ class LocalNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A node: where to connect to, the processes (by name) with which it ends, and the folder of their logs."""
+    """A node: where to connect to, the processes (by name) with which it ends, where they serve gRPC, and the folder
+    of their logs."""
 
     address: str
     processes: dict[str, int]
+    served_at: dict[str, str]
     logs: str
 
 
@@ -54,4 +56,8 @@ def start(temp: Path, metrics_port: int, *, dashboard: bool) -> Started:
         RayParams(**parameters), head=True, shutdown_at_exit=False, spawn_reaper=False, ray_init_cluster=True
     )
     processes = {name: node.all_processes[name][0].process.pid for name in LIVES}
-    return Started(node.address, processes, node.get_logs_dir_path())
+    served_at = {
+        PROCESS_TYPE_GCS_SERVER: node.gcs_address,
+        PROCESS_TYPE_RAYLET: f"{node.node_ip_address}:{node.node_manager_port}",
+    }
+    return Started(node.address, processes, served_at, node.get_logs_dir_path())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.pulse import SILENT_S, Pulse
 from deploy.supervisor import how_it_ended, in_words, tell
 from deploy.valkey import EmbeddedValkey, ValkeyError
 
@@ -58,13 +59,20 @@ class RayProcesses:
         told = json.loads(state.read_text(encoding="utf-8"))
         self._logs = told["logs"]
         self._processes = {name: _process(pid) for name, pid in told["processes"].items()}
+        self._pulses = {name: Pulse(address) for name, address in told["served_at"].items()}
 
     def look(self) -> None:
-        """Raises `Lost` when one has ended."""
+        """Raises `Lost` when one has ended, or hangs."""
         for name, process in self._processes.items():
             how = "has ended" if process is None else how_it_ended(process)
             if how is not None:
-                raise Lost(f"Ray's {name} {how}, so all of it is ended. Logs: {self._logs}/{name}.*")
+                raise self._lost(name, how)
+        for name, pulse in self._pulses.items():
+            if pulse.hangs():
+                raise self._lost(name, f"hangs (no answer for {SILENT_S:.0f} s)")
+
+    def _lost(self, name: str, how: str) -> Lost:
+        return Lost(f"Ray's {name} {how}, so all of it is ended. Logs: {self._logs}/{name}.*")
 
 
 class Store:

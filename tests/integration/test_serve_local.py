@@ -18,7 +18,18 @@ import pytest
 from deploy.cluster import free_port
 from shared.serving.line import PREFIX
 from tests.data import ROOT
-from tests.integration.trivial.platform import HERE, PNG, ended, environment, eventually, grey, port, title, tree
+from tests.integration.trivial.platform import (
+    HERE,
+    PNG,
+    WITHIN_S,
+    ended,
+    environment,
+    eventually,
+    grey,
+    port,
+    title,
+    tree,
+)
 from tests.platform import Platform, launch, stop, wait_ready
 
 pytestmark = pytest.mark.integration
@@ -104,6 +115,18 @@ def test_it_ends_and_says_why_when_ray_dies(started: Callable[..., Platform], vi
     next(process for process in processes if process.name() == victim).kill()
     assert platform.process.wait(60) == 1
     assert f"SegServe: Ray's {victim} was killed by SIGKILL" in platform.log.read_text()
+    assert all_gone(processes)
+    assert refuses(("127.0.0.1", port(platform)))
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_so_it_does_when_ray_hangs(started: Callable[..., Platform], victim: str) -> None:
+    platform = started()
+    assert eventually(lambda: "Ctrl-C ends it all" in platform.log.read_text())
+    processes = tree(platform)
+    next(process for process in processes if process.name() == victim).send_signal(signal.SIGSTOP)
+    assert platform.process.wait(WITHIN_S) == 1
+    assert f"SegServe: Ray's {victim} hangs (no answer for 30 s)" in platform.log.read_text()
     assert all_gone(processes)
     assert refuses(("127.0.0.1", port(platform)))
 

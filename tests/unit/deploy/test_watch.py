@@ -34,7 +34,7 @@ def gone(ray: RayProcesses) -> str:
 
 def ray_of(folder: Path, **pids: int) -> RayProcesses:
     state = folder / "platform.json"
-    state.write_text(json.dumps({"processes": pids, "logs": "/logs"}))
+    state.write_text(json.dumps({"processes": pids, "served_at": {}, "logs": "/logs"}))
     return RayProcesses(state)
 
 
