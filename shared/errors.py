@@ -190,6 +190,18 @@ class IdempotencyMismatch(SegServeError):
     default_message = "This Idempotency-Key belongs to another request."
 
 
+class ImageUrlRefused(SegServeError):
+    """The image's URL, or one that it led to, is none that the server asks: its scheme, its port or its addresses."""
+
+    code, status, default_message = "image_url_refused", 422, "Images are not fetched from this URL."
+
+
+class ImageUrlFailed(SegServeError):
+    """What is at the image's URL could not be had: unreachable, another status, too slow, too large."""
+
+    code, status, default_message = "image_url_failed", 422, "The image could not be fetched from its URL."
+
+
 class TooManyRequests(SegServeError):
     """This caller has used up its share."""
 

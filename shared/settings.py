@@ -111,6 +111,15 @@ class Settings(BaseModel):
     max_streams: int = Field(default=256, ge=1)
     """WebSockets that one gateway replica keeps open, and as many callers who wait for a job; more are told
     `overloaded`, or `too_many_requests` where one tenant has them all."""
+    image_urls: Literal["off", "https", "http"] = "off"
+    """Whether images are fetched by `image_url`, from public addresses only: `https`, or `http` as well."""
+    image_url_hosts: tuple[str, ...] = ()
+    """Hosts, as `name` or `name:port`, whose addresses may be private or loopback too, and whose port any: a bucket of
+    one's own. Everyone who may use the API reaches them through it."""
+    image_url_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest that fetching one image may take, redirects included."""
+    max_image_fetches: int = Field(default=16, ge=1)
+    """Images that one gateway replica fetches at once; more get 503."""
     max_concurrent_requests: int = Field(default=256, ge=1)
     """Requests that one gateway replica works on at once; more get 503."""
     max_concurrent_per_tenant: int = Field(default=128, ge=1)
@@ -163,7 +172,7 @@ def parse(environ: Mapping[str, str]) -> Settings:
     raw: dict[str, Any] = {
         key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)
     }
-    structured = {"card_dirs", "api_keys", "required_models", "metrics_endpoints"}
+    structured = {"card_dirs", "image_url_hosts", "api_keys", "required_models", "metrics_endpoints"}
     try:
         for key in structured & raw.keys():
             raw[key] = _json(key, raw[key])

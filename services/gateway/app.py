@@ -18,6 +18,7 @@ from services.gateway.auth import KeyRing
 from services.gateway.backends import ModelDirectory
 from services.gateway.context import Gateway, MetricsPage
 from services.gateway.errors import ErrorAnswers
+from services.gateway.fetching import Fetcher
 from services.gateway.jobs.worker import working
 from services.gateway.limits import Permits
 from services.gateway.middleware import AccessMetrics, Arrivals, CallerWatch, ErrorBoundary, InFlight
@@ -94,6 +95,7 @@ def create_app(
         streams=Permits(settings.max_streams, settings.max_streams),
         waits=Permits(settings.max_streams, settings.max_streams),
         errors=errors,
+        fetcher=Fetcher(settings, sink),
     )
 
     ahead = len(app.router.routes)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from services.gateway.auth import KeyRing
 from services.gateway.backends import ModelDirectory
 from services.gateway.errors import ErrorAnswers
+from services.gateway.fetching import Fetcher
 from services.gateway.limits import Permits
 from services.gateway.scopes import arrival
 from shared.calls import Caller
@@ -39,6 +40,7 @@ class Gateway:
     waits: Permits
     """Callers who wait for a job to end, which costs next to nothing."""
     errors: ErrorAnswers
+    fetcher: Fetcher
 
     def identify(self, request: Request) -> Caller:
         """Who asks. Raises `Unauthorized`."""

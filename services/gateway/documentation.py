@@ -63,6 +63,11 @@ PICTURES = "`overlay`: masks over the image; `cutout`, `blur`, `replace`, `recol
 _REF = "#/components/schemas/{model}"
 _BINARY = {"type": "string", "format": "binary"}
 _IMAGE_ID = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "A stored image instead of one sent."}
+_IMAGE_URL = {
+    "type": "string",
+    "format": "uri",
+    "description": "Where to fetch the image, where the server has this switched on: from public addresses only.",
+}
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The image: base64, or a `data:` URI."}
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the server asks for one."},
@@ -244,10 +249,11 @@ def _sent(options: type[Request], ok: dict[str, Any], errors: Iterable[int], exa
 def _taken(fields: Kwargs, required: list[str], stored: Kwargs, second: Kwargs, example: Any, raw: bool) -> Kwargs:
     """A request's body and query: these fields with an image, or with a stored one, and with a second image."""
     encoded = {name: {**_BASE64, "description": "The second image of `format=replace`."} for name in second}
+    elsewhere = {**stored, "image_url": _IMAGE_URL}
     content: dict[str, Any] = {
-        "multipart/form-data": {"schema": _object({"image": _BINARY, **second, **stored, **fields}, required)},
+        "multipart/form-data": {"schema": _object({"image": _BINARY, **second, **elsewhere, **fields}, required)},
         "application/json": {
-            "schema": _object({"image": _BASE64, **encoded, **stored, **fields}, required),
+            "schema": _object({"image": _BASE64, **encoded, **elsewhere, **fields}, required),
             "example": example,
         },
     }

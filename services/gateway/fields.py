@@ -24,16 +24,14 @@ Options = TypeVar("Options", bound=Request)
 Kind = Literal["text", "list", "flag", "number", "json"]
 
 IMAGE_ID = "image_id"
+IMAGE_URL = "image_url"
 _BESIDE: Mapping[type[Request], tuple[str, ...]] = {
-    TaskOptions: (IMAGE, IMAGE_ID),
+    TaskOptions: (IMAGE, IMAGE_ID, IMAGE_URL),
     EffectFields: (BACKGROUND,),
-    UploadOptions: (IMAGE,),
+    UploadOptions: (IMAGE, IMAGE_URL),
 }
 """What may be sent beside the fields of such a type."""
-_HINTS = {
-    IMAGE: "an image goes into a multipart part, the raw body or the JSON body",
-    "image_url": "images are not fetched by URL here: send the image itself",
-}
+_HINTS = {IMAGE: "an image goes into a multipart part, the raw body or the JSON body"}
 
 
 def gather(query: Iterable[tuple[str, str]], sent: Sent, options: type[Request]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """One request in, one typed upload out: the image (or its id) and the checked options beside it.
 
-However the image came (multipart, raw, base64 in JSON, or the id of a stored one), from here on it is the same. Its
-format and size come from its header; no pixel is decoded in the gateway.
+However the image came (multipart, raw, base64 in JSON, the id of a stored one, or by URL), from here on it is the same.
+Its format and size come from its header; no pixel is decoded in the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,15 +28,17 @@ from services.gateway.body import (
     read,
 )
 from services.gateway.context import Gateway
-from services.gateway.fields import IMAGE_ID, check, gather, shown
+from services.gateway.fields import IMAGE_ID, IMAGE_URL, check, gather, shown
 from services.gateway.multipart import Part, stream_parts
 from services.gateway.prompts import limit_prompts
+from services.gateway.scopes import arrival
 from shared.errors import ImageMismatch, InvalidOption, told_of
 from shared.imaging.probe import ImageHeader, probe
 from shared.schemas import wire
 from shared.schemas.options import EffectFields
 from shared.settings import Settings
 from shared.store.keys import image_id as id_of
+from shared.telemetry.stages import Stages
 
 Options = TypeVar("Options", bound=wire.Request)
 
@@ -59,20 +62,32 @@ class Upload(Generic[Options]):
     """The second image of `format=replace`, encoded."""
 
 
-async def receive(request: Request, gateway: Gateway, options: type[Options]) -> Upload[Options]:
-    """Read a request about one image. Raises the errors of a bad body, image or field."""
+async def receive(
+    request: Request, gateway: Gateway, options: type[Options], stages: Stages | None = None
+) -> Upload[Options]:
+    """Read a request about one image; one that is fetched by URL is a stage of its own, within the caller's. Raises the
+    errors of a bad body, image or field."""
     sent = await read(request, gateway.settings)
-    return await taken_apart(request.query_params.multi_items(), sent, gateway, options)
+    deadline = arrival(request.scope).deadline
+    return await taken_apart(request.query_params.multi_items(), sent, gateway, options, deadline, stages)
 
 
 async def taken_apart(
-    query: Sequence[tuple[str, str]], sent: Sent, gateway: Gateway, options: type[Options]
+    query: Sequence[tuple[str, str]],
+    sent: Sent,
+    gateway: Gateway,
+    options: type[Options],
+    deadline: float,
+    stages: Stages | None = None,
 ) -> Upload[Options]:
-    """What a query and a body about one image say. Raises the errors of a bad image or field."""
+    """What a query and a body about one image say; `deadline` (Unix seconds) is that of fetching it by URL. Raises the
+    errors of a bad image or field."""
     fields = gather(query, sent, options)
     image_id = _image_id(fields.pop(IMAGE_ID, None))
+    url = fields.pop(IMAGE_URL, None)
     data = await _one_image(sent)
-    if data is None and image_id is None:
+    _one_way(url, data is not None or image_id is not None)
+    if data is None and image_id is None and url is None:
         raise InvalidOption.of(IMAGE, None, "one image", "an image or an image_id is required")
     if sent.raw and "prompts" in options.model_fields and "prompts" not in fields:
         reason = "a raw image body cannot carry prompts: send multipart with the parts image and prompts, or JSON"
@@ -83,6 +98,8 @@ async def taken_apart(
     if background is not None:
         with told_of(BACKGROUND):
             measure(background, gateway)
+    if url is not None:
+        return Upload(checked, await _fetched(gateway, url, deadline, stages), None, background)
     return Upload(checked, None if data is None else measure(data, gateway), image_id, background)
 
 
@@ -97,7 +114,9 @@ class Uploads(Generic[Options]):
     """Whether the images are still being sent."""
 
 
-async def receive_images(request: Request, gateway: Gateway, options: type[Options]) -> Uploads[Options]:
+async def receive_images(
+    request: Request, gateway: Gateway, options: type[Options], stages: Stages | None = None
+) -> Uploads[Options]:
     """Read a request that brings images: whole, or, where a multipart body is longer than a request usually may be,
     only as far as its first image."""
     settings = gateway.settings
@@ -106,8 +125,13 @@ async def receive_images(request: Request, gateway: Gateway, options: type[Optio
     if multipart and announced.isdecimal() and int(announced) > settings.max_body_bytes:
         return await _begun(request, gateway, options)
     sent = await read(request, settings)
-    checked = check(options, gather(request.query_params.multi_items(), sent, options))
+    fields = gather(request.query_params.multi_items(), sent, options)
+    url = fields.pop(IMAGE_URL, None)
+    _one_way(url, bool(sent.images) or IMAGE in sent.values)
+    checked = check(options, fields)
     images = sent.images
+    if url is not None:
+        images = ((await _fetched(gateway, url, arrival(request.scope).deadline, stages)).data,)
     if not images:
         data = await _one_image(sent)
         if data is None:
@@ -131,6 +155,7 @@ async def _begun(request: Request, gateway: Gateway, options: type[Options]) -> 
     async for part in parts:
         if part.name == IMAGE:
             fields = gather(request.query_params.multi_items(), Sent(form=tuple(form)), options)
+            _one_way(fields.get(IMAGE_URL), True)
             return Uploads(check(options, fields), _coming(part, parts, settings), while_it_comes=True)
         form.append((part.name, field_text(part.name, part.data, settings)))
     raise InvalidOption.of(IMAGE, None, "at least one image", "an image is required")
@@ -169,6 +194,20 @@ async def identify(data: bytes, claimed: str | None = None) -> str:
     if claimed is not None and claimed != found:
         raise ImageMismatch.of(IMAGE_ID, claimed, found, "the image that came with it has another id")
     return found
+
+
+async def _fetched(gateway: Gateway, url: Any, deadline: float, stages: Stages | None) -> Image:
+    """The image at a URL, measured as any other."""
+    with nullcontext() if stages is None else stages.stage("fetch"):
+        data = await gateway.fetcher.fetch(url, deadline)
+    with told_of(IMAGE_URL):
+        return measure(data, gateway)
+
+
+def _one_way(url: Any, sent: bool) -> None:
+    """Raises `InvalidOption` for an image that comes by URL and in another way as well."""
+    if url is not None and sent:
+        raise InvalidOption.of(IMAGE_URL, shown(url), "once", "the image was given in another way too")
 
 
 async def _background(sent: Sent, fields: dict[str, Any], options: type[wire.Request]) -> bytes | None:

@@ -15,9 +15,11 @@ from shared.errors import InvalidOption
 
 Picture = str | Path | bytes | bytearray | NDArray[Any] | Image.Image | Uploaded
 """A file's path, an encoded image, HxW or HxWx3 or HxWx4 uint8 pixels (grey, RGB, RGBA), a PIL image, or an image that
-was uploaded before: the `Uploaded`, or its id `sha256:...`."""
+was uploaded before: the `Uploaded`, or its id `sha256:...`; or, where the server has that switched on, the URL of
+one."""
 
 _ID_PREFIX = "sha256:"
+_URL_PREFIXES = ("https://", "http://")
 _CHANNELS = (3, 4)
 
 
@@ -26,6 +28,11 @@ def image_id_of(picture: Picture) -> str | None:
     if isinstance(picture, Uploaded):
         return picture.image_id
     return picture if isinstance(picture, str) and picture.startswith(_ID_PREFIX) else None
+
+
+def url_of(picture: Picture) -> str | None:
+    """The URL, where the picture is one for the server to fetch."""
+    return picture if isinstance(picture, str) and picture.startswith(_URL_PREFIXES) else None
 
 
 def encoded(picture: Picture) -> bytes:

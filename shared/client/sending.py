@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shared.client.pictures import Picture, encoded, image_id_of
+from shared.client.pictures import Picture, encoded, image_id_of, url_of
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
 from shared.client.transport import foreign
 from shared.client.values import plain
@@ -28,12 +28,13 @@ def read(kind: type[Result], answer: Any) -> Result:
 
 
 def sent(picture: Picture, options: Options, more: Mapping[str, bytes] | None = None) -> dict[str, Any]:
-    """A picture as multipart, or its id as JSON, with the options; `more` are further images by their field."""
-    image_id = image_id_of(picture)
-    if image_id is None:
+    """A picture as multipart, or its id or URL as JSON, with the options; `more` are further images by their field."""
+    image_id, url = image_id_of(picture), url_of(picture)
+    if image_id is None and url is None:
         return {"files": {"image": encoded(picture), **(more or {})}, "data": form(options)}
     images = {name: base64.b64encode(data).decode() for name, data in (more or {}).items()}
-    return {"json": {"image_id": image_id, **images, **given(options)}}
+    named = {"image_url": url} if image_id is None else {"image_id": image_id}
+    return {"json": {**named, **images, **given(options)}}
 
 
 def given(options: Options) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import httpx
 from shared.calls import ModelInfo
 from shared.client.clicks import MAX_IMAGE_BYTES, Clicks
 from shared.client.jobs import Jobs
-from shared.client.pictures import Picture, encoded, image_id_of
+from shared.client.pictures import Picture, encoded, image_id_of, url_of
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
 from shared.client.sending import Options, Result, background_taken, form, given, read, sent, wire
 from shared.client.transport import Closing, Transport, foreign, told
@@ -154,13 +154,19 @@ class Client(Closing):
         """The picture as a stream takes it: its id, where it was or must be stored, else as a file."""
         if (known := image_id_of(picture)) is not None:
             return known
+        if url_of(picture) is not None:
+            return self.upload(picture).image_id
         data = encoded(picture)
         return data if len(data) <= MAX_IMAGE_BYTES else self.upload(data).image_id
 
     def upload(self, picture: Picture, *, embed: Sequence[str] | None = None) -> Uploaded:
         """Store a picture, to be named in place of sending it; `embed`: models whose embedding is computed ahead."""
-        files = {"image": encoded(picture)}
-        return read(Uploaded, self._transport.request("POST", "/v1/images", files=files, data=form({"embed": embed})))
+        options = {"embed": embed}
+        if url_of(picture) is None:
+            request: dict[str, Any] = {"files": {"image": encoded(picture)}, "data": form(options)}
+        else:
+            request = sent(picture, options)
+        return read(Uploaded, self._transport.request("POST", "/v1/images", **request))
 
     def upload_many(
         self,

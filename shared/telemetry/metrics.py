@@ -65,6 +65,7 @@ _GATEWAY = (
     _histogram("segserve_stage_seconds", "One stage of one request.", "stage", "task"),
     _counter("segserve_client_gone", "Callers who left before their answer.", "route"),
     _histogram("segserve_image_bytes", "Encoded images as received.", buckets=BYTES),
+    _histogram("segserve_image_fetch_seconds", "Images fetched by URL, until all of one came or it failed.", "outcome"),
     _histogram("segserve_image_pixels", "Images as received, by their header.", buckets=PIXELS),
     _counter("segserve_stream_clicks", "Clicks on WebSockets, by what became of them.", "outcome"),
     _gauge("segserve_streams_open", "WebSockets that are open."),

@@ -23,7 +23,7 @@ from services.gateway.jobs.told import job_fields, result
 from services.gateway.negotiation import wants_events
 from services.gateway.responses import JSON_OPTIONS, fresh
 from services.gateway.routes import dense, everything, promptable
-from services.gateway.scopes import lengthen
+from services.gateway.scopes import arrival, lengthen
 from services.gateway.tasks import TaskKind
 from services.gateway.uploads import taken_apart
 from shared.errors import InvalidOption
@@ -59,7 +59,7 @@ async def submit(request: Request) -> Response:
         if kind is None:
             reason = "is required" if name is None else f"should be {' or '.join(KINDS)}"
             raise InvalidOption.of(TASK, name, ", ".join(KINDS), reason)
-        upload = await taken_apart(query, rest, here, kind.options)
+        upload = await taken_apart(query, rest, here, kind.options, arrival(request.scope).deadline)
         return await submitted(request, here, caller, kind, upload, preferred=False)
 
 

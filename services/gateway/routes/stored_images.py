@@ -45,7 +45,7 @@ async def upload(request: Request) -> Response:
     with here.admit(request) as caller:
         stages = Stages(here.sink, "images")
         with stages.stage("receive"):
-            sent = await receive_images(request, here, UploadOptions)
+            sent = await receive_images(request, here, UploadOptions, stages)
         with stages.stage("service"):
             if sent.only is not None:
                 found = await kept(here, caller, sent.only, _services(here, sent))

@@ -22,7 +22,7 @@ async def answer(request: Request, kind: TaskKind) -> Response:
     with here.admit(request) as caller:
         stages = Stages(here.sink, kind.stage_task)
         with stages.stage("receive"):
-            upload = await receive(request, here, kind.options)
+            upload = await receive(request, here, kind.options, stages)
             work = await kind.prepare(here, caller, upload, request.headers.get("accept", ""))
         with stages.stage("service"):
             found = await work()

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,23 @@ def test_panoptic_ids_are_the_models_own(client: Client) -> None:
     expected[(expected == 0) & (scene()[..., 0] == ROAD)] = 4
     np.testing.assert_array_equal(answer.ids(), expected)
     assert [part.isthing for part in answer.segments] == [part.id != 4 for part in answer.segments]
+
+
+def test_a_url_is_fetched_by_a_server_that_has_this_switched_on(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "scene.png").write_bytes(encoded(scene()))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as far:
+        threading.Thread(target=far.serve_forever).start()
+        try:
+            where = f"http://127.0.0.1:{far.server_port}/scene.png"
+            with pytest.raises(InvalidOption, match="switched off"):
+                client.semantic(where)
+            hosts = (f"127.0.0.1:{far.server_port}",)
+            with Served(Settings(image_urls="http", image_url_hosts=hosts)) as url, Client(url) as other:
+                np.testing.assert_array_equal(other.semantic(where).label_map(), scene()[..., 0])
+                assert other.upload(where).width == 60
+        finally:
+            far.shutdown()
 
 
 def test_every_kind_of_picture_is_the_same_picture(client: Client, tmp_path: Path) -> None:
