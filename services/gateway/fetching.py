@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import httpcore
@@ -129,17 +129,17 @@ class Fetcher:
     async def _checked(self, url: httpx.URL) -> Sequence[str]:
         """Addresses of the URL's host, looked up once, of which every one may be reached. Raises `ImageUrlRefused`,
         in the same words whether the host is unknown or private."""
-        settings, port = self._settings, _port(url)
-        named = bool({url.host, f"{url.host}:{port}"} & set(settings.image_url_hosts))
-        if url.scheme not in _PORTS or not url.host or (url.scheme == "http" and settings.image_urls == "https"):
+        settings, host, port = self._settings, url.raw_host.decode("ascii"), _port(url)
+        named = bool({host, f"{host}:{port}"} & set(settings.image_url_hosts))
+        if url.scheme not in _PORTS or not host or (url.scheme == "http" and settings.image_urls == "https"):
             schemes = "https" if settings.image_urls == "https" else "http or https"
             raise ImageUrlRefused(f"should be a URL of {schemes}", (detail(IMAGE_URL, None, schemes),))
         if url.userinfo:
             raise ImageUrlRefused("a URL with a user name or password is not fetched")
-        if port != _PORTS[url.scheme] and f"{url.host}:{port}" not in settings.image_url_hosts:
+        if port != _PORTS[url.scheme] and f"{host}:{port}" not in settings.image_url_hosts:
             raise ImageUrlRefused("this port is not fetched from", (detail(IMAGE_URL, None, _PORTS[url.scheme]),))
         try:
-            found = await self._lookup(url.host, port)
+            found = await self._lookup(host, port)
             if found and all(permitted(read(each), named) for each in found):
                 return found
         except (OSError, ValueError):  # ValueError: a name that no resolver takes
@@ -152,7 +152,12 @@ class Fetcher:
         if self._tls is None and url.scheme == "https":
             self._tls = await asyncio.to_thread(self._make_tls)  # reads a file of certificates
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=_port(url), target=url.raw_path)
-        headers = {"Host": url.netloc, "Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "segserve"}
+        headers: Mapping[bytes | str, bytes | str] = {
+            "Host": url.netloc,
+            "Accept": "image/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "segserve",
+        }
         backend = Pinned(addresses, self._settings.image_url_timeout_s / MAX_ADDRESSES)
         async with (
             httpcore.AsyncConnectionPool(self._tls, network_backend=backend, max_keepalive_connections=0) as pool,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -51,9 +54,9 @@ def moved(where: str) -> bytes:
 
 
 @asynccontextmanager
-async def far(answers: dict[str, bytes], pause_s: float = 0.0) -> AsyncIterator[Far]:
+async def far(answers: dict[str, bytes], pause_s: float = 0.0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Far]:
     found = Far(answers, pause_s=pause_s)
-    server = await asyncio.start_server(found.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(found.handle, "127.0.0.1", 0, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     async with server:
         yield found
@@ -115,6 +118,9 @@ async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
         "http://",
         "",
         "http://exa mple/",
+        "http://xn--a/",
+        "http://8.8.8.8:99999/",
+        "http://a\n.test/",
         "http://no-such-host.invalid/",
     ],
 )
@@ -181,6 +187,34 @@ async def test_a_slow_drip_ends_at_the_limit_and_more_at_once_than_the_cap_are_r
         assert time.monotonic() - begun < 2
 
 
+async def test_tls_proves_the_hosts_name_not_the_address(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=bucket.test -addext subjectAltName=DNS:bucket.test"
+    command = ["openssl", "req", *options.split(), "-keyout", str(key), "-out", str(certificate)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(certificate, key)
+    answers = {"/": ok(PNG), "/down": b""}
+    async with far(answers, tls=server) as there:
+        answers["/down"] = moved(f"http://bucket.test:{there.port}/")
+        names = (f"bucket.test:{there.port}", f"other.test:{there.port}")
+
+        def trusting() -> ssl.SSLContext:
+            return ssl.create_default_context(cafile=certificate)
+
+        allowed = settings(there.port, image_url_hosts=names)
+        fetcher = Fetcher(allowed, RecordingSink(), Names(["127.0.0.1"]), trusting)
+        assert await fetcher.fetch(f"https://bucket.test:{there.port}/", soon()) == PNG
+        with pytest.raises(ImageUrlFailed):
+            await fetcher.fetch(f"https://other.test:{there.port}/", soon())
+        with pytest.raises(ImageUrlFailed):
+            await Fetcher(allowed, RecordingSink(), Names(["127.0.0.1"])).fetch(
+                f"https://bucket.test:{there.port}/", soon()
+            )
+        with pytest.raises(ImageUrlRefused, match="another scheme"):
+            await fetcher.fetch(f"https://bucket.test:{there.port}/down", soon())
+
+
 async def test_off_by_default() -> None:
     with pytest.raises(InvalidOption, match="switched off"):
         await Fetcher(Settings(), RecordingSink()).fetch("https://8.8.8.8/", soon())
@@ -207,8 +241,8 @@ async def test_over_the_routes() -> None:
             answer = await gateway.client.post(SEMANTIC, json={"image_url": f"{url}/text"})
             assert (answer.status_code, answer.json()["details"][0]["field"]) == (415, "image_url")
             for path in (SEMANTIC, "/v1/images"):
-                twice = {"files": {"image": PNG}, "data": {"image_url": f"{url}/a.png"}}
-                answer = await gateway.client.post(path, **twice)
+                twice = {"image_url": f"{url}/a.png"}
+                answer = await gateway.client.post(path, files={"image": PNG}, data=twice)
                 assert (answer.status_code, answer.json()["details"][0]["field"]) == (422, "image_url")
             assert len(there.asked) == 4
 
