@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -15,6 +16,9 @@ from shared.schemas.prompts import LogitsFields, PromptFields
 from shared.serving.prompts import Asked, Bounds, check_prompts
 from shared.settings import Settings
 from shared.types import Float32Array, Prompt
+
+OFF_LOOP_POINTS = 4096
+"""Prompts with at least so many points together are taken apart in a thread: 3 ms and more."""
 
 
 def limit_prompts(prompts: Any, settings: Settings) -> None:
@@ -34,6 +38,13 @@ def typed(prompts: Sequence[PromptFields], bounds: Bounds) -> tuple[Prompt, ...]
     """The prompts as models take them. Raises `InvalidOption` naming each field at fault, or `Malformed` for base64."""
     check_prompts(map(_asked, prompts), bounds)
     return tuple(_typed(prompt, f"prompts[{index}]") for index, prompt in enumerate(prompts))
+
+
+async def typed_aside(prompts: Sequence[PromptFields], bounds: Bounds) -> tuple[Prompt, ...]:
+    """What `typed` returns and raises, many points in a thread: others are answered meanwhile."""
+    if sum(len(prompt.points or ()) for prompt in prompts) < OFF_LOOP_POINTS:
+        return typed(prompts, bounds)
+    return await asyncio.to_thread(typed, prompts, bounds)
 
 
 def _asked(prompt: PromptFields) -> Asked:

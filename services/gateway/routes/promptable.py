@@ -16,7 +16,7 @@ from services.gateway.context import Gateway
 from services.gateway.documentation import documented
 from services.gateway.effects import effect_of
 from services.gateway.negotiation import answer_format
-from services.gateway.prompts import typed
+from services.gateway.prompts import typed_aside
 from services.gateway.routes import task
 from services.gateway.routes.plain import PlainRoute
 from services.gateway.subjects import kept, subject_of
@@ -45,7 +45,7 @@ async def prepared(here: Gateway, caller: Caller, upload: Upload[PromptableOptio
     """See `TaskKind`."""
     service = here.directory.promptable(upload.options.model)
     subject = await subject_of(here, caller, upload.image, upload.image_id)
-    prompts = typed(upload.options.prompts, Bounds(subject.size, service.describe().text_prompts))
+    prompts = await typed_aside(upload.options.prompts, Bounds(subject.size, service.describe().text_prompts))
     options = await _options(here, caller, upload, accept)
     call = PromptCall(subject.image_id, prompts, caller, subject.data, options, subject.stored)
 
