@@ -127,13 +127,15 @@ class RedisJobStore(JobStore):
 
     async def look(self) -> tuple[int, int]:
         """See `JobStore`."""
-        waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [], timed=False)
+        waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [], counted=False)
         return waiting, late
 
     async def take(self) -> Lease | None:
         """See `JobStore`."""
         token = secrets.token_hex(16)
-        found = await self._run("job_take", scripts.TAKE, [_QUEUE, _LEASES], [token, self._lease_ms, _ALL], timed=False)
+        found = await self._run(
+            "job_take", scripts.TAKE, [_QUEUE, _LEASES], [token, self._lease_ms, _ALL], counted=False
+        )
         if found is None:
             return None
         member, tries, now, task, created, request = found
@@ -182,13 +184,13 @@ class RedisJobStore(JobStore):
         return Job(job_id, known, at, created or 0.0, expires_at, started, finished, error)
 
     async def _run(
-        self, operation: Operation, text: str, keys: list[str], arguments: list[Any], timed: bool = True
+        self, operation: Operation, text: str, keys: list[str], arguments: list[Any], counted: bool = True
     ) -> Any:
-        return await self._call(operation, lambda redis: redis.register_script(text)(keys, arguments), timed)
+        return await self._call(operation, lambda redis: redis.register_script(text)(keys, arguments), counted)
 
-    async def _call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], timed: bool = True) -> T:
+    async def _call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], counted: bool = True) -> T:
         try:
-            return await self._client.call(operation, action, timed=timed)
+            return await self._client.call(operation, action, counted=counted)
         except StoreFailure as failure:
             raise JobStoreUnavailable(retry_after_s=RETRY_AFTER_S) from failure
 

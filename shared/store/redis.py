@@ -80,26 +80,27 @@ class RedisClient:
             sink=sink,
         )
 
-    async def call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], *, timed: bool = True) -> T:
+    async def call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]], *, counted: bool = True) -> T:
         """Run `action`, all of it within the timeout. Raises `StoreFailure`, counted under `operation`. One that is not
-        `timed` is made at rest too, where the metrics stand still.
+        to be `counted` is made at rest too, where the metrics stand still.
 
         A crowd of our own making may add as long a wait for its turn, but never while the server does not answer.
         """
         attempt = self._breaker.begin()
         if attempt is None:
-            raise self.failure(operation, "open")
+            raise self.failure(operation, "open", counted)
         began = time.perf_counter()
         try:
-            async with self._turn(operation, attempt) as limit_s, within(limit_s):
+            async with self._turn(operation, attempt, counted) as limit_s, within(limit_s):
                 result = await action(self._redis)
         except (TimeoutError, RedisTimeoutError) as error:
-            raise self._lost(operation, "timeout", attempt) from error
+            raise self._lost(operation, "timeout", attempt, counted) from error
         except (OSError, RedisConnectionError) as error:
-            raise self._lost(operation, "connection", attempt) from error
+            raise self._lost(operation, "connection", attempt, counted) from error
         except RedisError as error:
             self._breaker.succeeded(attempt)
-            raise self.failure(operation, "full" if isinstance(error, OutOfMemoryError) else "refused") from error
+            reason: Reason = "full" if isinstance(error, OutOfMemoryError) else "refused"
+            raise self.failure(operation, reason, counted) from error
         except BaseException:
             self._breaker.abandoned(attempt)
             raise
@@ -107,7 +108,7 @@ class RedisClient:
             self._breaker.succeeded(attempt)
             return result
         finally:
-            if timed:
+            if counted:
                 self._sink.observe(CALL_SECONDS, time.perf_counter() - began, operation=operation)
             self._show_breaker()
 
@@ -116,9 +117,10 @@ class RedisClient:
         if size > self._cap:
             raise self.failure(operation, "too_large")
 
-    def failure(self, operation: Operation, reason: Reason) -> StoreFailure:
+    def failure(self, operation: Operation, reason: Reason, counted: bool = True) -> StoreFailure:
         """Count a failure of `operation`, and the exception to raise for it."""
-        self._sink.count(ERRORS, operation=operation, reason=reason)
+        if counted:
+            self._sink.count(ERRORS, operation=operation, reason=reason)
         return StoreFailure(reason)
 
     async def ping(self) -> float:
@@ -132,7 +134,7 @@ class RedisClient:
         await self._redis.aclose()
 
     @asynccontextmanager
-    async def _turn(self, operation: Operation, attempt: Attempt) -> AsyncIterator[float]:
+    async def _turn(self, operation: Operation, attempt: Attempt, counted: bool) -> AsyncIterator[float]:
         """One of the slots, and the seconds left for the call: all of them, but for time spent waiting while another
         call found the server silent."""
         began = time.perf_counter()
@@ -140,16 +142,16 @@ class RedisClient:
             async with within(self._timeout_s):
                 await self._slots.acquire()
         except TimeoutError:
-            raise self.failure(operation, "crowded") from None
+            raise self.failure(operation, "crowded", counted) from None
         try:
             waited_s = time.perf_counter() - began
             yield self._timeout_s - waited_s if self._breaker.failed_since(attempt) else self._timeout_s
         finally:
             self._slots.release()
 
-    def _lost(self, operation: Operation, reason: Reason, attempt: Attempt) -> StoreFailure:
+    def _lost(self, operation: Operation, reason: Reason, attempt: Attempt, counted: bool) -> StoreFailure:
         self._breaker.failed(attempt, refused=reason == "connection")
-        return self.failure(operation, reason)
+        return self.failure(operation, reason, counted)
 
     def _show_breaker(self) -> None:
         is_open = self._breaker.is_open

@@ -35,7 +35,7 @@ KINDS: Mapping[JobTask, TaskKind] = {
     kind.name: kind for kind in (*dense.KINDS.values(), promptable.KIND, everything.KIND)
 }
 """What may be a job."""
-ASKED_AGAIN_S = (0.05, 0.5)
+ASKED_AGAIN_S = (0.05, 0.25)
 """A job that is waited for is looked at so soon, then less and less often, at last so often."""
 SPARED_S = 1.0
 """A wait ends so long before the request's deadline."""

@@ -92,6 +92,18 @@ async def test_looking_for_work_at_rest_moves_no_metric(stores: Stores, sink: Re
     assert sink.values(CALL_SECONDS) == []
 
 
+async def test_looking_for_work_in_a_store_that_is_gone_moves_none_either(sink: RecordingSink) -> None:
+    opened = open_stores(Settings.model_validate({"redis_url": "unix:///nowhere.sock"}), sink)
+    for ask in (opened.jobs.look, opened.jobs.take) * 4:
+        with pytest.raises(JobStoreUnavailable):
+            await ask()
+    assert (sink.values(ERRORS), sink.values(CALL_SECONDS)) == ([], [])
+    with pytest.raises(JobStoreUnavailable):
+        await opened.jobs.get("t", "job_1")
+    assert len(sink.values(ERRORS, operation="job_get")) == 1
+    await opened.close()
+
+
 async def test_a_store_that_is_gone_is_told() -> None:
     opened = open_stores(Settings.model_validate({"redis_url": "unix:///nowhere.sock"}), RecordingSink())
     asks = [put(opened.jobs), opened.jobs.get("t", "job_1"), opened.jobs.page("t", 1, None, None), opened.jobs.look()]
