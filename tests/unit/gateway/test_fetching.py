@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.gateway.fetching import MAX_REDIRECTS, Fetcher
 from shared.errors import ImageUrlFailed, ImageUrlRefused, InvalidOption, Overloaded, SegServeError
@@ -187,13 +190,24 @@ async def test_a_slow_drip_ends_at_the_limit_and_more_at_once_than_the_cap_are_r
         assert time.monotonic() - begun < 2
 
 
+def proof_of(name: str, folder: Path) -> Path:
+    """A file with a key and a certificate of this host, signed by itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    unsigned = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    unsigned = unsigned.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    unsigned = unsigned.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "certificate.pem"
+    path.write_bytes(plain + unsigned.sign(key, hashes.SHA256()).public_bytes(pem))
+    return path
+
+
 async def test_tls_proves_the_hosts_name_not_the_address(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=bucket.test -addext subjectAltName=DNS:bucket.test"
-    command = ["openssl", "req", *options.split(), "-keyout", str(key), "-out", str(certificate)]
-    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    certificate = proof_of("bucket.test", tmp_path)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(certificate, key)
+    server.load_cert_chain(certificate)
     answers = {"/": ok(PNG), "/down": b""}
     async with far(answers, tls=server) as there:
         answers["/down"] = moved(f"http://bucket.test:{there.port}/")
