@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 HEALTH = "/grpc.health.v1.Health/Check"
 ASK_EVERY_S = 5.0

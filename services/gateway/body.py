@@ -52,10 +52,34 @@ async def read(request: Request, settings: Settings) -> Sent:
     """Read and take apart. Raises `BodyTooLarge`, `Malformed`, `InvalidOption` or `UnsupportedFormat`."""
     content_type = request.headers.get("content-type", "")
     check_encoding(request)
-    body = await read_bytes(request, settings.max_body_bytes)
+    return await parse_aside(await read_bytes(request, settings.max_body_bytes), content_type, settings)
+
+
+async def parse_aside(body: bytes, content_type: str, settings: Settings) -> Sent:
+    """What `parse` gives and raises; a large body is parsed in a thread."""
     if len(body) < OFF_LOOP_BYTES:
         return parse(body, content_type, settings)
     return await asyncio.to_thread(parse, body, content_type, settings)
+
+
+async def read_or_begin(request: Request, settings: Settings) -> Sent | AsyncIterator[bytes]:
+    """What `read` gives and raises; of a body that turns out longer than a request usually may be, all of it as it
+    comes. Raises `BodyTooLarge` as soon as more than `settings.max_upload_bytes` came."""
+    check_encoding(request)
+    chunks, begun, size = limited(request, settings.max_upload_bytes), list[bytes](), 0
+    async for chunk in chunks:
+        begun.append(chunk)
+        size += len(chunk)
+        if size > settings.max_body_bytes:
+            return _resumed(begun, chunks)
+    return await parse_aside(b"".join(begun), request.headers.get("content-type", ""), settings)
+
+
+async def _resumed(begun: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while begun:
+        yield begun.pop(0)
+    async for chunk in rest:
+        yield chunk
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:

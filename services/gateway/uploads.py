@@ -26,6 +26,7 @@ from services.gateway.body import (
     field_text,
     limited,
     read,
+    read_or_begin,
 )
 from services.gateway.context import Gateway
 from services.gateway.fields import IMAGE_ID, IMAGE_URL, check, gather, shown
@@ -120,11 +121,9 @@ async def receive_images(
     """Read a request that brings images: whole, or, where a multipart body is longer than a request usually may be,
     only as far as its first image."""
     settings = gateway.settings
-    announced = request.headers.get("content-length", "")
-    multipart = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
-    if multipart and announced.isdecimal() and int(announced) > settings.max_body_bytes:
-        return await _begun(request, gateway, options)
-    sent = await read(request, settings)
+    sent = await _whole_or_begun(request, settings)
+    if not isinstance(sent, Sent):
+        return await _begun(request, gateway, options, sent)
     fields = gather(request.query_params.multi_items(), sent, options)
     url = fields.pop(IMAGE_URL, None)
     _one_way(url, bool(sent.images) or IMAGE in sent.values)
@@ -143,13 +142,25 @@ async def receive_images(
     return Uploads(checked, _each(images), images[0] if len(images) == 1 else None)
 
 
-async def _begun(request: Request, gateway: Gateway, options: type[Options]) -> Uploads[Options]:
+async def _whole_or_begun(request: Request, settings: Settings) -> Sent | AsyncIterator[bytes]:
+    """What the body says, or the body as it comes where it is a long multipart one, as its length tells, or else its
+    first megabytes."""
+    announced = request.headers.get("content-length", "")
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await read(request, settings)
+    if announced.isdecimal() and int(announced) > settings.max_body_bytes:
+        check_encoding(request)
+        check_announced(request, settings.max_upload_bytes)
+        return limited(request, settings.max_upload_bytes)
+    return await (read(request, settings) if announced else read_or_begin(request, settings))
+
+
+async def _begun(
+    request: Request, gateway: Gateway, options: type[Options], chunks: AsyncIterator[bytes]
+) -> Uploads[Options]:
     """A long upload up to its first image; the rest is read as its images are asked for."""
     settings = gateway.settings
-    check_encoding(request)
-    check_announced(request, settings.max_upload_bytes)
     limits = (settings.max_images_per_upload + MAX_FIELDS, settings.max_body_bytes)
-    chunks = limited(request, settings.max_upload_bytes)
     parts = stream_parts(chunks, request.headers.get("content-type", ""), *limits)
     form: list[tuple[str, str]] = []
     async for part in parts:

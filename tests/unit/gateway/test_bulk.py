@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -31,6 +32,12 @@ def multipart(images: Parts, fields: dict[str, str]) -> tuple[bytes, str]:
     """The body and its content type, fields first."""
     request = httpx.Request("POST", "http://x", files=images, data=fields)
     return request.read(), request.headers["content-type"]
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    """The same without a length ahead of it."""
+    for start in range(0, len(content), 500):
+        yield content[start : start + 500]
 
 
 async def test_events_tell_of_every_image(gateway: Running) -> None:
@@ -82,16 +89,25 @@ async def test_one_image_may_be_followed_by_events_too(gateway: Running) -> None
     assert (refused.status_code, refused.json()["code"]) == (404, "model_not_found")
 
 
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
 @pytest.mark.parametrize("headers", [{}, EVENTS], ids=["json", "events"])
-async def test_a_body_beyond_the_usual_limit_is_worked_on_as_it_comes(headers: dict[str, str]) -> None:
+async def test_a_body_beyond_the_usual_limit_is_worked_on_as_it_comes(headers: dict[str, str], announced: bool) -> None:
     images = [picture(number % 200) for number in range(300)]
+    body, kind = multipart(parts(*images), {"embed": "wand"})
+    content = body if announced else pieces(body)
     async with running(settings=Settings(max_body_bytes=1024)) as gateway:
-        response = await gateway.client.post(IMAGES, files=parts(*images), data={"embed": "wand"}, headers=headers)
+        response = await gateway.client.post(IMAGES, content=content, headers={"Content-Type": kind} | headers)
         assert response.status_code == 200, response.text
         answer = read(response)[-1][1] if headers else response.json()
         assert [entry["image_id"] for entry in answer["images"]] == [image_id(data) for data in images]
         assert all(entry["embeddings"]["wand"] in ("computed", "memory") for entry in answer["images"])
         assert gateway.wand.most_at_once <= bulk.AT_ONCE
+
+
+async def test_a_short_body_without_a_length_is_read_whole(gateway: Running) -> None:
+    body, kind = multipart(parts(PNG), {})
+    response = await gateway.client.post(IMAGES, content=pieces(body), headers={"Content-Type": kind})
+    assert response.json()["image_id"] == image_id(PNG)
 
 
 async def test_reading_waits_while_the_models_are_busy() -> None:
@@ -141,13 +157,15 @@ async def test_a_caller_who_leaves_ends_the_work() -> None:
         assert permits(gateway) == 0
 
 
-async def test_a_long_body_that_is_wrong_is_told_where() -> None:
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
+async def test_a_long_body_that_is_wrong_is_told_where(announced: bool) -> None:
     async with running(
         settings=Settings(max_body_bytes=1024, max_images_per_upload=20, max_upload_bytes=20_000)
     ) as gateway:
 
         async def post(content: bytes, kind: str) -> dict[str, Any]:
-            response = await gateway.client.post(IMAGES, content=content, headers={"Content-Type": kind})
+            sent = content if announced else pieces(content)
+            response = await gateway.client.post(IMAGES, content=sent, headers={"Content-Type": kind})
             return {"status": response.status_code, **response.json()}
 
         body, kind = multipart(parts(*(picture(number) for number in range(15))), {})
