@@ -23,7 +23,7 @@ from services.gateway.context import Gateway
 from services.gateway.errors import as_known, fields
 from services.gateway.fields import check, shown
 from services.gateway.middleware import stopped
-from services.gateway.prompts import limit_prompts, typed
+from services.gateway.prompts import limit_prompts, typed_aside
 from services.gateway.subjects import Subject, kept, subject_of
 from services.gateway.uploads import measure
 from shared.calls import Caller, EmbedCall, PromptCall, PromptOptions
@@ -190,7 +190,7 @@ class ClickSession:
             raise InvalidOption.of("prompts", None, "an image first", "send an image, or its id, before prompts")
         limit_prompts(click.values.get("prompts"), self._here.settings)
         asked = check(ClickFields, click.values)
-        prompts = typed(asked.prompts, Bounds(subject.size, self._service.describe().text_prompts))
+        prompts = await typed_aside(asked.prompts, Bounds(subject.size, self._service.describe().text_prompts))
         options = PromptOptions(asked.format, asked.multimask, asked.return_logits, asked.simplify)
         call = PromptCall(subject.image_id, prompts, caller, None, options)
         with bound(caller.request_id):
