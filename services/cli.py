@@ -1,4 +1,4 @@
-"""`segserve up | segment | evaluate | models | doctor`: words typed in a terminal -> a platform, masks, tables.
+"""`segserve up | segment | jobs | evaluate | models | doctor`: words typed in a terminal -> a platform, masks, tables.
 
 The commands talk to a running platform over HTTP, as any client does; only `up` and `tune` start one.
 """
@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from services import cli_jobs
 from shared.errors import SegServeError
 from shared.evaluation.arguments import add_arguments
 from shared.settings import SettingsError, settings
@@ -137,6 +138,16 @@ def evaluate(chosen: argparse.Namespace) -> int:
 def agree(chosen: argparse.Namespace) -> None:
     """Become the command that compares engines: it loads torch, which nothing else here does."""
     os.execv(sys.executable, [sys.executable, "-m", "shared.models.agreement", *chosen.words])
+
+
+def jobs(chosen: argparse.Namespace) -> int:
+    """Tasks that are done later."""
+    try:
+        return cli_jobs.run(chosen, console)
+    except SegServeError as error:
+        raise CommandFailed(f"{error.code}: {error.message}") from None
+    except OSError as error:
+        raise CommandFailed(str(error)) from None
 
 
 def models(chosen: argparse.Namespace) -> None:
@@ -258,6 +269,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--everything", action="store_true", help="every mask of the promptable model, with progress")
     command.add_argument("--overlay", action="store_true", help="write IMAGE.TASK.png with the masks drawn over it")
     command.set_defaults(run=segment)
+
+    command = commands.add_parser("jobs", help="have tasks done later")
+    command.set_defaults(run=jobs)
+    cli_jobs.add_commands(command, client)
 
     command = commands.add_parser("evaluate", parents=[client], help="measure accuracy on a data set")
     add_arguments(command)

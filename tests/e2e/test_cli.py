@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,26 @@ def test_a_picture_that_cannot_be_written_is_told_with_its_file(
 def test_doctor_finds_what_the_platform_needs(server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert "missing" not in capsys.readouterr().out
+
+
+def test_jobs_are_submitted_waited_for_read_and_forgotten(
+    server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--url", server_url]
+    photo, text = tmp_path / "street.png", tmp_path / "notes.png"
+    photo.write_bytes(drawn_street())
+    text.write_text("no image at all")
+    assert main(["jobs", "submit", str(text), str(photo), "--task", "semantic", "--set", "format=png", *at]) == 1
+    refused, accepted = capsys.readouterr().out.splitlines()
+    assert "notes.png: unsupported_format" in refused
+    job = accepted.split()[0]
+    assert main(["jobs", "wait", job, *at]) == 0
+    assert f"{job}  done" in capsys.readouterr().out
+    assert main(["jobs", "result", job, "--out", str(tmp_path / "found.json"), *at]) == 0
+    assert json.loads((tmp_path / "found.json").read_bytes())["task"] == "semantic"
+    capsys.readouterr()
+    assert main(["jobs", "list", "--state", "done", *at]) == 0
+    assert job[:12] in capsys.readouterr().out
+    assert main(["jobs", "cancel", job, *at]) == 0
+    assert main(["jobs", "result", job, *at]) == 1
+    assert "job_not_found" in capsys.readouterr().out
