@@ -53,6 +53,10 @@ class ModelDirectory(Protocol):
         """The promptable service for `model`, chosen as in `dense`; raises as it does."""
         ...
 
+    async def known(self) -> None:
+        """Return once it is known what is served: whoever asks before may be told of a model that there is none."""
+        ...
+
     async def readiness(self) -> Readiness:
         """Ask the backend for the state of every application."""
         ...

@@ -65,7 +65,7 @@ class GatewayReplica:
     async def check_health(self) -> None:
         """Raises when the gateway no longer follows what is served. Serve asks once before the first request: that is
         answered when the models are known, since a new gateway takes the place of one that knows them."""
-        await self._directory.looked.wait()
+        await self._directory.known()
         if self._following.done():
             raise RuntimeError("the directory of models is no longer followed") from self._following.exception()
 

@@ -137,7 +137,7 @@ class ServeDirectory:
         self._lines = Lines()
         self._unread = False
         """Whether Serve still reads an application, and nobody knows what it will serve."""
-        self.looked = asyncio.Event()
+        self._looked = asyncio.Event()
         """Set once Serve's status was read, and what runs then has said what it serves or had the time to."""
 
     async def follow(self) -> None:
@@ -172,8 +172,8 @@ class ServeDirectory:
                 application.status = overview
                 self._applications[name] = application
         if asking := [task for name, item in self._applications.items() if (task := self._asked(name, item))]:
-            await asyncio.wait(asking, timeout=PATIENCE_S if self.looked.is_set() else DESCRIBE_S)
-        self.looked.set()
+            await asyncio.wait(asking, timeout=PATIENCE_S if self._looked.is_set() else DESCRIBE_S)
+        self._looked.set()
 
     def _asked(self, name: str, application: _Application) -> asyncio.Task[None] | None:
         """The task that asks this application what it serves, begun unless nothing changed since it last said so. One
@@ -241,11 +241,15 @@ class ServeDirectory:
                 raise ModelUnavailable("A model is still starting: try again.", retry_after_s=STARTING_S) from None
             raise
 
+    async def known(self) -> None:
+        """See `ModelDirectory`."""
+        await self._looked.wait()
+
     async def readiness(self) -> Readiness:
         """State of every application as last polled; required ones must have a replica or be at zero on purpose. Not
         ready while Serve still reads what will be the first model."""
         states: dict[str, ApplicationState] = {}
-        ready = self.looked.is_set() and bool(self._applications or not self._unread)
+        ready = self._looked.is_set() and bool(self._applications or not self._unread)
         for name, item in self._applications.items():
             status = item.status
             states[name] = ApplicationState(status.status.value, _replicas(status), _told(status.message))

@@ -32,6 +32,9 @@ class InProcessDirectory:
         """The promptable service for `model`. Raises `ModelNotFound`."""
         return self._promptable[select([info for info, _ in self._promptable], "promptable", model)][1]
 
+    async def known(self) -> None:
+        """At once."""
+
     async def readiness(self) -> Readiness:
         """Always ready: a service is only handed over once it is loaded and warm."""
         names = dict.fromkeys(info.name for info in self.models())

@@ -82,7 +82,8 @@ class _Worker:
             await self._here.jobs.news(LOOK_S)
 
     async def work(self) -> None:
-        """One job after another."""
+        """One job after another, from when the models are known: a new gateway begins before its first request."""
+        await self._here.directory.known()
         while True:
             try:
                 while (lease := await self._here.jobs.take()) is not None:

@@ -40,18 +40,19 @@ async def running(
     images: type[MemoryImageStore] = MemoryImageStore,
     settings: Settings | None = None,
     jobs: JobStore | None = None,
+    directory: type[InProcessDirectory] = InProcessDirectory,
 ) -> AsyncIterator[Running]:
     """A gateway with these services (by default a threshold and a wand), these settings and this store of jobs."""
     dense = dense or Brightness(info("threshold", "semantic", "panoptic"))
     wand = wand or Wand(info("wand", "promptable"))
     sink = RecordingSink()
     store = images(2**24, 60, sink)
-    directory = InProcessDirectory([dense, *more[0]], [wand, *more[1]])
+    served = directory([dense, *more[0]], [wand, *more[1]])
 
     async def page() -> bytes:
         return PrometheusSink().page()
 
-    app = create_app(settings or Settings(), directory, store, sink, page, jobs=jobs)
+    app = create_app(settings or Settings(), served, store, sink, page, jobs=jobs)
     transport = httpx.ASGITransport(app=app)
     client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
     async with app.router.lifespan_context(app), client:

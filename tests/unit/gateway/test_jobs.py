@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.inprocess import InProcessDirectory
 from services.gateway.jobs.worker import LOOK_S
 from shared.calls import DenseCall
 from shared.errors import InternalError, Overloaded
@@ -382,3 +383,18 @@ async def test_a_gateway_that_takes_none_leaves_them() -> None:
         answer = await sent(gateway)
         waited = await gateway.client.get(answer.headers["location"], params={"wait": 0.1})
         assert waited.json()["state"] == "queued"
+
+
+async def test_a_new_gateway_begins_once_it_knows_the_models() -> None:
+    known = asyncio.Event()
+
+    class Late(InProcessDirectory):
+        async def known(self) -> None:
+            await known.wait()
+
+    async with running(directory=Late) as gateway:
+        answer = await sent(gateway)
+        waiting = await gateway.client.get(answer.headers["location"], params={"wait": 0.2})
+        assert waiting.json()["state"] == "queued"
+        known.set()
+        assert (await finished(gateway, answer)).state == "done"
