@@ -14,9 +14,6 @@ import grpc
 HEALTH = "/grpc.health.v1.Health/Check"
 ASK_EVERY_S = 5.0
 """Pause between an answer and the next question."""
-SILENT_S = 30.0
-"""Without an answer for so long it hangs. A busy machine's processes answer later than a quiet one's milliseconds, but
-not so late."""
 AWAY_S = 5.0
 """Whoever looks less often than this was stopped, suspended or starved, and so may be what was asked."""
 NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
@@ -28,7 +25,7 @@ class Pulse:
     def __init__(
         self,
         address: str,
-        silent_s: float = SILENT_S,
+        silent_s: float,
         every_s: float = ASK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from deploy.pulse import SILENT_S, Pulse
+from deploy.pulse import Pulse
 from deploy.supervisor import how_it_ended, in_words, tell
 from deploy.valkey import EmbeddedValkey, ValkeyError
+from shared.settings import settings
 
 LOOK_EVERY_S = 1.0
 STEADY_S = 60.0
@@ -59,7 +60,8 @@ class RayProcesses:
         told = json.loads(state.read_text(encoding="utf-8"))
         self._logs = told["logs"]
         self._processes = {name: _process(pid) for name, pid in told["processes"].items()}
-        self._pulses = {name: Pulse(address) for name, address in told["served_at"].items()}
+        self._silent_s = settings().ray_silent_s
+        self._pulses = {name: Pulse(address, self._silent_s) for name, address in told["served_at"].items()}
 
     def look(self) -> None:
         """Raises `Lost` when one has ended, or hangs."""
@@ -69,7 +71,7 @@ class RayProcesses:
                 raise self._lost(name, how)
         for name, pulse in self._pulses.items():
             if pulse.hangs():
-                raise self._lost(name, f"hangs (no answer for {SILENT_S:.0f} s)")
+                raise self._lost(name, f"hangs (no answer for {self._silent_s:g} s)")
 
     def _lost(self, name: str, how: str) -> Lost:
         return Lost(f"Ray's {name} {how}, so all of it is ended. Logs: {self._logs}/{name}.*")

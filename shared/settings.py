@@ -59,6 +59,10 @@ class Settings(BaseModel):
     card_dirs: tuple[Path, ...] = ()
     """Folders of further model cards; they win over built-in ones of the same name."""
 
+    ray_silent_s: float = Field(default=30.0, ge=1)
+    """The local platform ends when Ray's GCS or raylet does not answer for so long. A busy machine's processes answer
+    later than a quiet one's milliseconds, but not so late."""
+
     redis_url: SecretStr | None = None
     """`redis://`, `rediss://` or `unix://` URL of the store of images, embeddings and jobs; none: memory only, per
     process."""
