@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import psutil
 
 from deploy.cluster import LISTENS_EVERYWHERE
