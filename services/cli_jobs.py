@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from shared.errors import SegServeError
 from shared.types import JobState, JobTask
@@ -78,12 +78,10 @@ def _submit(client: Client, chosen: argparse.Namespace, console: Console) -> int
 
 
 def _list(client: Client, chosen: argparse.Namespace, console: Console) -> int:
-    table = Table("job", "task", "state", "created", "took")
-    for index, job in enumerate(client.jobs.list(chosen.state)):
-        if index == chosen.most:
-            break
-        table.add_row(job.id, job.task, job.state, f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}", _took(job))
-    console.print(table)
+    """A line each, which a script can take apart."""
+    for job in islice(client.jobs.list(chosen.state), chosen.most):
+        line = f"{job.id}  {job.task:<10}  {job.state:<9}  {job.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {_took(job)}"
+        console.print(line, soft_wrap=True)
     return 0
 
 
