@@ -80,8 +80,8 @@ def _submit(client: Client, chosen: argparse.Namespace, console: Console) -> int
 def _list(client: Client, chosen: argparse.Namespace, console: Console) -> int:
     """A line each, which a script can take apart."""
     for job in islice(client.jobs.list(chosen.state), chosen.most):
-        line = f"{job.id}  {job.task:<10}  {job.state:<9}  {job.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {_took(job)}"
-        console.print(line, soft_wrap=True)
+        created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        console.print(f"{job.id}  {job.task:<10}  {job.state:<9}  {created}  {_took(job)}", soft_wrap=True)
     return 0
 
 
