@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from shared.calls import (
     Answer,
@@ -39,6 +39,16 @@ class Model(Protocol[In_contra, Out]):
 
     def warm(self) -> None:
         """Run every shape bucket once, so that the first request is as fast as the tenth. Raises when it cannot."""
+        ...
+
+
+@runtime_checkable
+class ImageModel(Model[In_contra, Out], Protocol):
+    """A model that takes images, and shrinks them itself: of a large photo it needs a part of the pixels."""
+
+    def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """(height, width) at which the network sees an image of `size` (H, W), the largest where it averages views.
+        The image's own says that all of its pixels count."""
         ...
 
 

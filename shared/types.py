@@ -126,6 +126,18 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Photo:
+    """An upright image of `size` (H, W), and its pixels [h,w,3] uint8 RGB: all of them, or fewer that stand for it."""
+
+    pixels: UInt8Array
+    size: tuple[int, int]
+
+
+Sight = Callable[[tuple[int, int], bool], tuple[int, int]]
+"""From an image's size (H, W), and whether views of it are averaged, to the size at which a network sees it."""
+
+
+@dataclass(frozen=True, slots=True)
 class DenseInput:
     """One image for a semantic, instance or panoptic model."""
 
@@ -139,6 +151,13 @@ class DenseInput:
     """Refine the borders by the card's dense CRF (semantic only)."""
     labels_alone: bool = False
     """Nobody will ask for the confidence of a semantic output: it may be left for later."""
+    whole: tuple[int, int] | None = None
+    """(H, W) of the image where `pixels` are fewer (`Photo`); answers are on the image."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.whole or (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +254,15 @@ def _prompt(points: bytes, labels: bytes, *rest: Any) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class EncoderInput:
-    """One image to embed, HxWx3 uint8 RGB."""
+    """One image to embed: its pixels [h,w,3] uint8 RGB, and its own (H, W) where they are fewer (`Photo`)."""
 
     pixels: UInt8Array
+    whole: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.whole or (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)

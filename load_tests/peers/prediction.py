@@ -13,10 +13,10 @@ from load_tests.peers.plan import Plan
 from shared.catalog.card import Card
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
-from shared.imaging.decode import decode
+from shared.imaging.decode import decode_for
 from shared.imaging.png import label_png
 from shared.labels import label_space
-from shared.protocols import Model
+from shared.protocols import ImageModel, Model
 from shared.types import DenseInput, SemanticOutput
 
 Predict = Callable[[bytes], bytes]
@@ -46,10 +46,17 @@ def same(card: Card, plan: Plan) -> Predict:
     )
     model: Model[DenseInput, SemanticOutput] = load(card, options).roles["semantic"]
     model.warm()
+    sight = model.seen if isinstance(model, ImageModel) else _whole
     palette = label_space(card.label_space).palette()
 
     def predict(image: bytes) -> bytes:
-        pixels = decode(image, max_pixels=MAX_PIXELS, max_side=MAX_SIDE)
-        return label_png(model.predict([DenseInput(pixels, labels_alone=True)])[0].labels, palette)
+        photo = decode_for(image, sight, max_pixels=MAX_PIXELS, max_side=MAX_SIDE)
+        item = DenseInput(photo.pixels, labels_alone=True, whole=photo.size)
+        return label_png(model.predict([item])[0].labels, palette)
 
     return predict
+
+
+def _whole(size: tuple[int, int], _: bool = False) -> tuple[int, int]:
+    """Of a model that does not say at what size it sees an image, as one does that sees all of it."""
+    return size

@@ -47,7 +47,7 @@ def in_one_process(
     """The service of a card loaded with the roles `encoder` and `decoder`, over these stores; `executor` decodes and
     encodes."""
     card, info, batchers = loaded.card, loaded.info, loaded.batchers
-    encoder = EncoderPipeline(card, batchers["encoder"], settings, sink, executor)
+    encoder = EncoderPipeline(card, batchers["encoder"], settings, sink, executor, loaded.sights.get("encoder"))
     prompts = PromptablePipeline(
         card, info, encoder, batchers["decoder"], stores.images, stores.embeddings, settings, sink, executor
     )

@@ -45,6 +45,7 @@ class EncoderReplica(ModelReplica):
             self.settings,
             self.sink,
             ThreadPoolExecutor(args.codec_threads, "codec"),
+            self.loaded.sights.get("encoder"),
         )
 
     async def encode(self, image: bytes, fingerprint: str, request_id: str) -> Embedding | SegServeError:

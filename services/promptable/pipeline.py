@@ -31,7 +31,7 @@ from services.promptable.prompts import check, decoder_items
 from shared.calls import Answer, EmbedAnswer, EmbedCall, EverythingCall, ModelInfo, PromptCall
 from shared.catalog.card import Card
 from shared.errors import DeadlineExceeded, Detail, ImageStoreUnavailable, InvalidOption
-from shared.imaging.decode import decode
+from shared.imaging.decode import decode, decode_for
 from shared.imaging.georeference import georeference
 from shared.protocols import EncoderService, Sink
 from shared.serving.answers import common_fields
@@ -42,7 +42,7 @@ from shared.store.embeddings import EmbeddingStore
 from shared.store.images import ImageStore, Known, Unknown
 from shared.store.keys import parse_image_id
 from shared.telemetry.stages import Stages
-from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Tier, UInt8Array
+from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Sight, Tier, UInt8Array
 
 TASK = "promptable"
 SMALL_PIXELS = 2**18
@@ -56,26 +56,39 @@ class EncoderPipeline:
     """The dear half: encoded image in, embedding out. Implements `protocols.EncoderService`."""
 
     def __init__(
-        self, card: Card, batcher: Batcher[EncoderInput, Embedding], settings: Settings, sink: Sink, executor: Executor
+        self,
+        card: Card,
+        batcher: Batcher[EncoderInput, Embedding],
+        settings: Settings,
+        sink: Sink,
+        executor: Executor,
+        sight: Sight | None = None,
     ) -> None:
+        """`sight`: at what size the encoder sees an image; without it all pixels are decoded of each."""
         self._card = card
         self._batcher = batcher
         self._settings = settings
         self._sink = sink
         self._executor = executor
+        self._sight = sight
 
     async def encode(self, image: bytes) -> Embedding:
         """Decode the image and run the encoder. Raises `Malformed`, `Overloaded`, `DeadlineExceeded`, ..."""
         stages = Stages(self._sink, TASK)
         deadline = time.time() + self._settings.request_timeout_s
         with stages.stage("decode"):
-            pixels = await asyncio.get_running_loop().run_in_executor(
-                self._executor, lambda: _pixels(image, self._settings)
-            )
+            item = await asyncio.get_running_loop().run_in_executor(self._executor, self._item, image)
         with stages.stage("encoder"):
-            embedding = await self._batcher.submit(EncoderInput(pixels), deadline)
+            embedding = await self._batcher.submit(item, deadline)
         self._sink.count("segserve_encoder_runs_total", model=self._card.name)
         return embedding
+
+    def _item(self, image: bytes) -> EncoderInput:
+        if self._sight is None:
+            return EncoderInput(_pixels(image, self._settings))
+        most, longest = self._settings.max_pixels, self._settings.max_side
+        photo = decode_for(image, self._sight, max_pixels=most, max_side=longest)
+        return EncoderInput(photo.pixels, photo.size)
 
 
 class PromptablePipeline:

@@ -2,8 +2,8 @@
 
 Written by ourselves because label maps are not photos: with the row above subtracted (filter Up) almost every byte is
 zero, so run-length deflate is all they need: many times as fast as Pillow and OpenCV at level 1, and smaller. Photos
-have few runs: Huffman codes alone pack them about as small. zlib-ng makes neither larger than zlib does, in an eighth of
-the time for labels and half of it for photos.
+have few runs: Huffman codes alone pack them about as small. zlib-ng makes neither larger than zlib does, in an eighth
+of the time for labels and half of it for photos.
 """
 
 from __future__ import annotations

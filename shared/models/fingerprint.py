@@ -10,6 +10,8 @@ from shared.catalog.card import Preprocess
 
 LENGTH = 32
 """Hexadecimal digits of a fingerprint."""
+DECODING = 2
+"""Raised whenever another way from a file to pixels changes embeddings; 2: large JPEGs at a part of their size."""
 
 
 def encoder_fingerprint(encoder_sha256: str, preprocess: Preprocess, precision: str, engine: str) -> str:
@@ -19,5 +21,6 @@ def encoder_fingerprint(encoder_sha256: str, preprocess: Preprocess, precision: 
     Shape buckets count only where they change the picture that the network sees, so all of `preprocess` is taken but
     what dense tasks alone see.
     """
-    facts = [encoder_sha256, preprocess.model_dump(mode="json", exclude={"dense_buckets"}), precision, engine]
+    dumped = preprocess.model_dump(mode="json", exclude={"dense_buckets"})
+    facts = [encoder_sha256, dumped, precision, engine, DECODING]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:LENGTH]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +57,14 @@ def place(preprocess: Preprocess, height: int, width: int, zoom: float = 1.0) ->
             return _bucketed(preprocess, image, _scaled(image, factor), zoom)
         case "none":
             return _bucketed(preprocess, image, _scaled(image, zoom), zoom)
+
+
+def seen(preprocess: Preprocess, placements: Sequence[Placement]) -> tuple[int, int]:
+    """The largest size (height, width) at which an image lies in any of these places; its own where the network's
+    pixels are picked from the image's instead of averaged, so that each of them counts."""
+    if not preprocess.antialias and preprocess.interpolation != "area":
+        return placements[0].image
+    return max(each.valid.height for each in placements), max(each.valid.width for each in placements)
 
 
 def canvases(preprocess: Preprocess) -> tuple[Size, ...]:

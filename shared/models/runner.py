@@ -20,7 +20,7 @@ from torch import Tensor
 from shared.catalog.card import Preprocess
 from shared.models.engines.engine import Arrays, Engine, Shapes
 from shared.models.engines.graph import tensors
-from shared.models.geometry import Placement, Size, canvases, place
+from shared.models.geometry import Placement, Size, canvases, place, seen
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pads
 from shared.types import DenseInput, UInt8Array
@@ -82,6 +82,10 @@ class DenseModel(Generic[Out]):
         seen = sum(math.prod(view.placement.canvas) for view in self._views(item))
         return seen * (REFINING if item.crf else 1)
 
+    def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """See `ImageModel.seen`."""
+        return seen(self._preprocess, [view.placement for view in self._views_of(size, tta)])
+
     def warm(self) -> None:
         """See `Model.warm`: the known canvases, and one black image from end to end."""
         shapes = canvases(self._preprocess)
@@ -108,8 +112,11 @@ class DenseModel(Generic[Out]):
         return list(chain.from_iterable(self._look([(item.pixels, view)]) for view in self._views(item)))
 
     def _views(self, item: DenseInput) -> list[View]:
-        height, width = item.pixels.shape[:2]
-        if not (item.tta and self._tta_scales):
+        return self._views_of(item.size, item.tta)
+
+    def _views_of(self, size: tuple[int, int], tta: bool) -> list[View]:
+        height, width = size
+        if not (tta and self._tta_scales):
             return [View(place(self._preprocess, height, width))]
         placements = [place(self._preprocess, height, width, zoom) for zoom in self._tta_scales]
         return [View(placement, mirrored) for placement in placements for mirrored in (False, True)]

@@ -17,14 +17,14 @@ from shared.calls import ModelInfo
 from shared.catalog.card import ROLES_OF_TASK, Card
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load, settle
-from shared.protocols import DenseService, LoadedModels, Model, Sink
+from shared.protocols import DenseService, ImageModel, LoadedModels, Model, Sink
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.serving.batcher import Batcher
 from shared.serving.pulse import HEARTBEAT, Pulse
 from shared.serving.ride import COST, Ride, with_rides
 from shared.serving.slots import Slots
 from shared.settings import Settings
-from shared.types import DenseTask, Role, Task
+from shared.types import DenseTask, Role, Sight, Task
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class LoadedCard:
     info: ModelInfo
     batchers: dict[Role, Batcher[Any, Any]]
     pulse: Pulse
+    sights: Mapping[Role, Sight] = field(default_factory=dict)
+    """Of the models that say at what size they see an image."""
 
     def reconfigure(self, config: UserConfig) -> None:
         """Apply live caps from the next batch on."""
@@ -90,7 +92,8 @@ def load_card(args: ServiceArgs, roles: Sequence[Role], settings: Settings, sink
     batchers = {role: _batcher(model, role, card.name, slots, pulse, sink) for role, model in loaded.roles.items()}
     pulse.batchers = tuple(batchers.values())
     info = model_info(card, loaded, args.tasks, options.precision)
-    return LoadedCard(card, info, batchers, pulse)
+    sights = {role: model.seen for role, model in loaded.roles.items() if isinstance(model, ImageModel)}
+    return LoadedCard(card, info, batchers, pulse, sights)
 
 
 def assemble_dense(args: ServiceArgs, settings: Settings, sink: Sink) -> DenseAssembly:
@@ -113,7 +116,8 @@ def dense_services(
     for task in loaded.info.tasks:
         if task != "promptable":
             pipeline = named(PIPELINES[task])
-            services[task] = pipeline(loaded.info, loaded.batchers[task], settings, sink, executor, rides)
+            sight = loaded.sights.get(task)
+            services[task] = pipeline(loaded.info, loaded.batchers[task], settings, sink, executor, rides, sight)
     return services
 
 

@@ -15,16 +15,16 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from shared.calls import Answer, Caller, DenseCall, DenseOptions, ModelInfo
 from shared.errors import DeadlineExceeded, InvalidOption
-from shared.imaging.decode import decode
+from shared.imaging.decode import decode, decode_for
 from shared.labels import LabelSpace, label_space
 from shared.protocols import Sink
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
-from shared.serving.effects import Named, effect_answer
+from shared.serving.effects import EFFECTS, Named, effect_answer
 from shared.serving.ride import Ride
 from shared.settings import Settings
 from shared.telemetry.stages import Stages
-from shared.types import DenseInput, DenseTask, UInt8Array
+from shared.types import DenseInput, DenseTask, Photo, Sight, UInt8Array
 
 Out = TypeVar("Out")
 Result = TypeVar("Result")
@@ -43,7 +43,9 @@ class DensePipeline(ABC, Generic[Out]):
         sink: Sink,
         executor: Executor,
         rides: bool = False,
+        sight: Sight | None = None,
     ) -> None:
+        """`sight`: at what size the model sees an image; without it all pixels are decoded of each."""
         self.info = info
         self.space: LabelSpace = label_space(info.label_space)
         self._batcher = batcher
@@ -52,6 +54,7 @@ class DensePipeline(ABC, Generic[Out]):
         self._sink = sink
         self._executor = executor
         self._rides = rides
+        self._sight = sight
 
     def describe(self) -> ModelInfo:
         """What this service serves."""
@@ -68,17 +71,17 @@ class DensePipeline(ABC, Generic[Out]):
         if self._rides and self._batcher.caps.max_batch == 1:
             return await self._in_one_pass(call, wanted, stages)
         with stages.stage("decode"):
-            pixels = await self._off_loop(call.caller, lambda: self._decode(call.image))
+            item = await self._off_loop(call.caller, lambda: self._item(call))
         with stages.stage("predict"):
-            output = await self._batcher.submit(self._item(pixels, call.options), call.caller.deadline)
+            output = await self._batcher.submit(item, call.caller.deadline)
         with stages.stage("encode"):
-            answer = await self._off_loop(call.caller, lambda: self.encode(output, pixels, call, wanted))
+            answer = await self._off_loop(call.caller, lambda: self.encode(output, item.pixels, call, wanted))
         return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
 
     async def _in_one_pass(self, call: DenseCall, wanted: frozenset[int] | None, stages: Stages) -> Answer:
         """The same, all of it in the thread of the forward pass (`shared.serving.ride`)."""
         ride: Ride[DenseInput, Out, Answer] = Ride(
-            lambda: self._item(self._decode(call.image), call.options),
+            lambda: self._item(call),
             lambda item, output: self.encode(output, item.pixels, call, wanted),
         )
         begun = time.perf_counter()
@@ -90,7 +93,8 @@ class DensePipeline(ABC, Generic[Out]):
 
     @abstractmethod
     def encode(self, output: Out, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None) -> Answer:
-        """The answer's body in `call.options.format`. `wanted`: label ids to keep, None for all. Runs in a thread."""
+        """The answer's body in `call.options.format`. `pixels`: the image's, all of them where the format shows them.
+        `wanted`: label ids to keep, None for all. Runs in a thread."""
 
     def common(self, call: DenseCall, size: tuple[int, int]) -> dict[str, Any]:
         """The fields that every JSON answer begins with; `size` is (H, W)."""
@@ -103,6 +107,15 @@ class DensePipeline(ABC, Generic[Out]):
     def _decode(self, data: bytes) -> UInt8Array:
         return decode(data, max_pixels=self._settings.max_pixels, max_side=self._settings.max_side)
 
+    def _photo(self, call: DenseCall) -> Photo:
+        """The image as far as the answer needs it: a picture of it, or borders that follow it, need all of it."""
+        options, settings = call.options, self._settings
+        if self._sight is None or options.crf or options.format == "overlay" or options.format in EFFECTS:
+            pixels = self._decode(call.image)
+            return Photo(pixels, (int(pixels.shape[0]), int(pixels.shape[1])))
+        most, longest = settings.max_pixels, settings.max_side
+        return decode_for(call.image, self._sight, tta=options.tta, max_pixels=most, max_side=longest)
+
     def _wanted(self, options: DenseOptions) -> frozenset[int] | None:
         if options.classes is None:
             return None
@@ -112,10 +125,12 @@ class DensePipeline(ABC, Generic[Out]):
         """Whether the answer says nothing of the model's confidence in each pixel."""
         return False
 
-    def _item(self, pixels: UInt8Array, options: DenseOptions) -> DenseInput:
+    def _item(self, call: DenseCall) -> DenseInput:
+        photo, options = self._photo(call), call.options
         limit = options.max_instances if options.classes is None else None
         alone = self.shows_labels_alone(options)
-        return DenseInput(pixels, options.score_threshold, limit, options.tta, options.crf, alone)
+        threshold = options.score_threshold
+        return DenseInput(photo.pixels, threshold, limit, options.tta, options.crf, alone, photo.size)
 
     async def _off_loop(self, caller: Caller, work: Callable[[], Result]) -> Result:
         if time.time() > caller.deadline:

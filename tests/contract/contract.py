@@ -17,7 +17,9 @@ from shared.types import Role, UInt8Array
 from tests.contract.tiny import load_tiny, tiny
 
 SIZES = ((64, 96), (1, 1), (7, 513), (65, 47), (64, 96))
-"""Height and width of the images: equal ones share a batch, odd ones do not."""
+"""Height and width of the pixels: equal ones share a batch, odd ones do not."""
+WHOLE = (None, None, None, (130, 93), None)
+"""Height and width of the images where these are not all of their pixels."""
 
 
 def picture(height: int, width: int, seed: int) -> UInt8Array:

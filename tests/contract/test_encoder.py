@@ -9,17 +9,18 @@ import numpy as np
 
 from shared.catalog.card import Card
 from shared.types import Embedding, EncoderInput, Role
-from tests.contract.contract import SIZES, Contract, picture
+from tests.contract.contract import SIZES, WHOLE, Contract, picture
 
 
 class TestEncoder(Contract):
     role: ClassVar[Role] = "encoder"
 
     def items(self, card: Card) -> Sequence[EncoderInput]:
-        return [EncoderInput(picture(*size, seed=seed)) for seed, size in enumerate(SIZES)]
+        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
+        return [EncoderInput(pixels, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
 
     def check(self, card: Card, item: EncoderInput, output: Embedding) -> None:
-        assert output.size == item.pixels.shape[:2]
+        assert output.size == item.size
         assert type(output.size) is tuple
         assert output.tensors
         for tensor in output.tensors:

@@ -11,18 +11,19 @@ from shared.catalog.card import Card
 from shared.labels import label_space
 from shared.protocols import Model
 from shared.types import DenseInput, Instance, InstanceOutput, Region, Role
-from tests.contract.contract import SIZES, Contract, picture
+from tests.contract.contract import SIZES, WHOLE, Contract, picture
 
 
 class TestInstance(Contract):
     role: ClassVar[Role] = "instance"
 
     def items(self, card: Card) -> Sequence[DenseInput]:
-        return [DenseInput(picture(*size, seed=seed), score_threshold=0.0) for seed, size in enumerate(SIZES)]
+        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
+        return [DenseInput(pixels, score_threshold=0.0, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
 
     def check(self, card: Card, item: DenseInput, output: InstanceOutput) -> None:
         things = label_space(card.label_space).things
-        height, width = item.pixels.shape[:2]
+        height, width = item.size
         assert output.size == (height, width)
         scores = [instance.score for instance in output.instances]
         assert scores == sorted(scores, reverse=True)

@@ -11,18 +11,19 @@ from shared.catalog.card import Card
 from shared.labels import label_space
 from shared.protocols import Model
 from shared.types import DenseInput, PanopticOutput, Role
-from tests.contract.contract import SIZES, Contract, picture
+from tests.contract.contract import SIZES, WHOLE, Contract, picture
 
 
 class TestPanoptic(Contract):
     role: ClassVar[Role] = "panoptic"
 
     def items(self, card: Card) -> Sequence[DenseInput]:
-        return [DenseInput(picture(*size, seed=seed)) for seed, size in enumerate(SIZES)]
+        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
+        return [DenseInput(pixels, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
 
     def check(self, card: Card, item: DenseInput, output: PanopticOutput) -> None:
         space = label_space(card.label_space)
-        assert output.ids.shape == item.pixels.shape[:2]
+        assert output.ids.shape == item.size
         assert output.ids.dtype == np.int32
         ids = [segment.id for segment in output.segments]
         assert set(np.unique(output.ids).tolist()) - {0} == set(ids), "segments describe exactly the ids that occur"

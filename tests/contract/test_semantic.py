@@ -12,18 +12,19 @@ from shared.catalog.card import Card
 from shared.labels import label_space
 from shared.protocols import LoadedModels, Model
 from shared.types import DenseInput, Role, SemanticOutput
-from tests.contract.contract import SIZES, Contract, picture
+from tests.contract.contract import SIZES, WHOLE, Contract, picture
 
 
 class TestSemantic(Contract):
     role: ClassVar[Role] = "semantic"
 
     def items(self, card: Card) -> Sequence[DenseInput]:
-        return [DenseInput(picture(*size, seed=seed)) for seed, size in enumerate(SIZES)]
+        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
+        return [DenseInput(pixels, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
 
     def check(self, card: Card, item: DenseInput, output: SemanticOutput) -> None:
         space = label_space(card.label_space)
-        assert output.labels.shape == output.confidence.shape == item.pixels.shape[:2]
+        assert output.labels.shape == output.confidence.shape == item.size
         assert output.labels.dtype == (np.uint8 if space.void == 255 else np.uint16)
         assert set(np.unique(output.labels).tolist()) <= {*range(len(space.labels)), space.void}
         assert output.confidence.dtype == np.float16

@@ -97,7 +97,7 @@ def semantic_finish(card: Card) -> Finish[SemanticOutput]:
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         grids = [Grid(seen.outputs[LOGITS], seen.view.placement.extent, seen.view.mirrored) for seen in views]
         require_classes(card, grids[0].logits.shape[0], classes)
-        height, width = item.pixels.shape[:2]
+        height, width = item.size
         if item.crf and card.dense_crf is not None:
             shown = math.prod(place(card.preprocess, height, width).valid)
             return refined_labels(grids, item.pixels, shown, card.dense_crf, temperature)

@@ -19,7 +19,7 @@ from shared.catalog.card import Card, Preprocess
 from shared.models.engines.engine import Array, Engine
 from shared.models.engines.graph import Graph, tensors
 from shared.models.engines.host import on_host
-from shared.models.geometry import Placement, place
+from shared.models.geometry import Placement, place, seen
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pixel_graph
 from shared.models.postprocess.prompt_masks import FLOAT16_MAX
@@ -184,6 +184,10 @@ class ImageEncoder:
         """The whole square, whatever the image."""
         return self._side**2
 
+    def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """See `ImageModel.seen`."""
+        return seen(self._preprocess, [place(self._preprocess, *size)])
+
     def warm(self) -> None:
         """One black image."""
         shapes: dict[str, tuple[int, ...]] = {PIXELS: (1, self._side, self._side, 3)}
@@ -201,7 +205,7 @@ class ImageEncoder:
         return inputs
 
     def _placements(self, batch: Sequence[EncoderInput]) -> list[Placement]:
-        return [place(self._preprocess, *item.pixels.shape[:2]) for item in batch]
+        return [place(self._preprocess, *item.size) for item in batch]
 
     def _embed(self, batch: Sequence[EncoderInput]) -> list[Embedding]:
         with torch.inference_mode():

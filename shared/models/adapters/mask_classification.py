@@ -50,7 +50,7 @@ def _load_windowed(card: Card, options: LoadOptions) -> LoadedModels:
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         require_classes(card, views[0].outputs[SCORES].shape[0], classes)
         grids = [_grid(seen, SCORES) for seen in views]
-        return label_map(grids, _size(item), classes, scores=[_at_most_one] * len(views))
+        return label_map(grids, item.size, classes, scores=[_at_most_one] * len(views))
 
     return prepared.loaded({"semantic": prepared.model("semantic", finish)}, options.roles)
 
@@ -100,7 +100,7 @@ def semantic_finish(card: Card, space: LabelSpace) -> Finish[SemanticOutput]:
 
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         scores = [_class_scores(_probabilities(card, space, seen)[:, :-1]) for seen in views]
-        return label_map([_grid(seen) for seen in views], _size(item), len(space.labels), scores=scores)
+        return label_map([_grid(seen) for seen in views], item.size, len(space.labels), scores=scores)
 
     return finish
 
@@ -134,7 +134,7 @@ def panoptic_finish(card: Card, space: LabelSpace) -> Finish[PanopticOutput]:
         (seen,) = views
         lowest = card.thresholds.score if item.score_threshold is None else item.score_threshold
         found = fuse.candidates(_probabilities(card, space, seen), _grid(seen), lowest)
-        return fuse.panoptic(found, _size(item), space.things, card.thresholds.overlap)
+        return fuse.panoptic(found, item.size, space.things, card.thresholds.overlap)
 
     return finish
 
@@ -161,8 +161,3 @@ def _at_most_one(summed: Tensor) -> Tensor:
 
 def _grid(seen: Seen, output: str = MASKS) -> Grid:
     return Grid(seen.outputs[output], seen.view.placement.extent, seen.view.mirrored)
-
-
-def _size(item: DenseInput) -> tuple[int, int]:
-    height, width = item.pixels.shape[:2]
-    return height, width

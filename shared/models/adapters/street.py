@@ -32,6 +32,7 @@ from shared.types import (
     Instance,
     InstanceOutput,
     PanopticOutput,
+    Photo,
     Role,
     SemanticOutput,
     UInt8Array,
@@ -93,9 +94,9 @@ class StreetNetwork:
         self.buckets = dense_buckets(card)
         self._padding = card.preprocess.mean
 
-    def look(self, images: Sequence[UInt8Array]) -> list[Heads]:
+    def look(self, images: Sequence[Photo]) -> list[Heads]:
         """Outputs of each image; images of one bucket share a run as far as the engine's limit goes."""
-        placements = [place((image.shape[0], image.shape[1]), self.buckets) for image in images]
+        placements = [place(image.size, self.buckets) for image in images]
         groups: dict[Bucket, list[int]] = defaultdict(list)
         for index, placement in enumerate(placements):
             groups[placement.canvas].append(index)
@@ -107,11 +108,11 @@ class StreetNetwork:
                 found.update({i: _heads(placements[i], outputs, row) for row, i in enumerate(part)})
         return [found[index] for index in range(len(images))]
 
-    def arranged(self, images: Sequence[UInt8Array]) -> dict[str, UInt8Array]:
+    def arranged(self, images: Sequence[Photo]) -> dict[str, UInt8Array]:
         """What the engine is given of images that have one bucket."""
-        placements = [place((image.shape[0], image.shape[1]), self.buckets) for image in images]
+        placements = [place(image.size, self.buckets) for image in images]
         pairs = zip(images, placements, strict=True)
-        return {"image": np.stack([letterboxed(image, placement, self._padding) for image, placement in pairs])}
+        return {"image": np.stack([letterboxed(image.pixels, placement, self._padding) for image, placement in pairs])}
 
     def warm(self) -> None:
         """Compile every bucket."""
@@ -137,9 +138,9 @@ class StreetDense(ABC, Generic[Out]):
 
     def predict(self, batch: Sequence[DenseInput]) -> list[Out]:
         """See `Model.predict`."""
-        heads = self._network.look([item.pixels for item in batch])
+        heads = self._network.look([Photo(item.pixels, item.size) for item in batch])
         augmented = [index for index, item in enumerate(batch) if item.tta]
-        mirrored = self._network.look([batch[index].pixels[:, ::-1] for index in augmented])
+        mirrored = self._network.look([Photo(batch[i].pixels[:, ::-1], batch[i].size) for i in augmented])
         for index, other in zip(augmented, mirrored, strict=True):
             heads[index] = heads[index].averaged(other)
         return [self.finish(each, item) for each, item in zip(heads, batch, strict=True)]
@@ -151,11 +152,15 @@ class StreetDense(ABC, Generic[Out]):
 
     def arranged(self, batch: Sequence[DenseInput]) -> dict[str, UInt8Array]:
         """What the engine is given of images that have one bucket."""
-        return self._network.arranged([item.pixels for item in batch])
+        return self._network.arranged([Photo(item.pixels, item.size) for item in batch])
+
+    def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """See `ImageModel.seen`."""
+        return place(size, self._network.buckets).valid
 
     def cost(self, item: DenseInput) -> int:
         """The pixels of the bucket, twice where the mirror image is looked at too."""
-        placement = place((item.pixels.shape[0], item.pixels.shape[1]), self._network.buckets)
+        placement = place(item.size, self._network.buckets)
         return placement.canvas.height * placement.canvas.width * (2 if item.tta else 1)
 
     def warm(self) -> None:
@@ -185,7 +190,7 @@ class StreetSemantic(StreetDense[SemanticOutput]):
 
     def finish(self, heads: Heads, item: DenseInput) -> SemanticOutput:
         """See `StreetDense.finish`."""
-        return labels_at(heads.logits, _size(item), alone=item.labels_alone)
+        return labels_at(heads.logits, item.size, alone=item.labels_alone)
 
 
 class StreetInstance(StreetDense[InstanceOutput]):
@@ -193,8 +198,8 @@ class StreetInstance(StreetDense[InstanceOutput]):
 
     def finish(self, heads: Heads, item: DenseInput) -> InstanceOutput:
         """See `StreetDense.finish`."""
-        semantic = labels_at(heads.logits, _size(item), alone=True)
-        return InstanceOutput(_size(item), tuple(self.instances(heads, semantic, item)))
+        semantic = labels_at(heads.logits, item.size, alone=True)
+        return InstanceOutput(item.size, tuple(self.instances(heads, semantic, item)))
 
 
 class StreetPanoptic(StreetDense[PanopticOutput]):
@@ -202,7 +207,7 @@ class StreetPanoptic(StreetDense[PanopticOutput]):
 
     def finish(self, heads: Heads, item: DenseInput) -> PanopticOutput:
         """See `StreetDense.finish`."""
-        semantic = labels_at(heads.logits, _size(item))
+        semantic = labels_at(heads.logits, item.size)
         return panoptic(semantic, self.instances(heads, semantic, item), THINGS, item.score_threshold or 0.0)
 
 
@@ -211,7 +216,3 @@ DENSE: Mapping[DenseTask, type[StreetDense[Any]]] = {
     "instance": StreetInstance,
     "panoptic": StreetPanoptic,
 }
-
-
-def _size(item: DenseInput) -> tuple[int, int]:
-    return int(item.pixels.shape[0]), int(item.pixels.shape[1])

@@ -46,7 +46,7 @@ def letterboxed(pixels: UInt8Array, placement: Placement, padding: Sequence[floa
     """HxWx3 uint8 on its canvas: averaged where it shrinks, interpolated where it grows; `padding` is an RGB colour."""
     fitted = pixels
     if pixels.shape[:2] != placement.valid:
-        shrinks = placement.valid.height < placement.image.height or placement.valid.width < placement.image.width
+        shrinks = placement.valid.height < pixels.shape[0] or placement.valid.width < pixels.shape[1]
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         resized = cv2.resize(pixels, (placement.valid.width, placement.valid.height), interpolation=how)
         fitted = np.asarray(resized, dtype=np.uint8)

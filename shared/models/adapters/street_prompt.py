@@ -32,18 +32,21 @@ class StreetEncoder:
 
     def cost(self, item: EncoderInput) -> int:
         """The pixels of the bucket."""
-        canvas = place((item.pixels.shape[0], item.pixels.shape[1]), self._buckets).canvas
+        canvas = place(item.size, self._buckets).canvas
         return canvas.height * canvas.width
+
+    def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """See `ImageModel.seen`."""
+        return place(size, self._buckets).valid
 
     def warm(self) -> None:
         """Compile every bucket."""
         self._engine.warm([{"image": (1, *bucket, 3)} for bucket in self._buckets])
 
     def _embed(self, item: EncoderInput) -> Embedding:
-        size = (int(item.pixels.shape[0]), int(item.pixels.shape[1]))
-        image = letterboxed(item.pixels, place(size, self._buckets), self._padding)
+        image = letterboxed(item.pixels, place(item.size, self._buckets), self._padding)
         tensor = self._engine.run({"image": image[None]})["embedding"][0]
-        return Embedding(size, (tensor.astype(np.float16, copy=False),))
+        return Embedding(item.size, (tensor.astype(np.float16, copy=False),))
 
 
 class StreetDecoder:
