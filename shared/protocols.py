@@ -42,13 +42,21 @@ class Model(Protocol[In_contra, Out]):
         ...
 
 
+class Seen(Protocol):
+    """How an image model says what it sees of images."""
+
+    def __call__(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
+        """(height, width) at which the network sees an image of `size` (H, W), the largest where it averages views.
+        The image's own says that all of its pixels count."""
+        ...
+
+
 @runtime_checkable
 class ImageModel(Model[In_contra, Out], Protocol):
     """A model that takes images, and shrinks them itself: of a large photo it needs a part of the pixels."""
 
     def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
-        """(height, width) at which the network sees an image of `size` (H, W), the largest where it averages views.
-        The image's own says that all of its pixels count."""
+        """See `Seen`."""
         ...
 
 

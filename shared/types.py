@@ -133,8 +133,8 @@ class Photo:
     size: tuple[int, int]
 
 
-Sight = Callable[[tuple[int, int], bool], tuple[int, int]]
-"""From an image's size (H, W), and whether views of it are averaged, to the size at which a network sees it."""
+Sight = Callable[[tuple[int, int]], tuple[int, int]]
+"""From an image's size (H, W) to the size at which a network sees it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,6 @@ def same(card: Card, plan: Plan) -> Predict:
     return predict
 
 
-def _whole(size: tuple[int, int], _: bool = False) -> tuple[int, int]:
+def _whole(size: tuple[int, int]) -> tuple[int, int]:
     """Of a model that does not say at what size it sees an image, as one does that sees all of it."""
     return size

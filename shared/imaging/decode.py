@@ -53,7 +53,7 @@ def decode(data: bytes, *, max_pixels: int, max_side: int) -> UInt8Array:
     return _decoded(data, probe(data, max_pixels=max_pixels, max_side=max_side))
 
 
-def decode_for(data: bytes, sight: Sight, *, tta: bool = False, max_pixels: int, max_side: int) -> Photo:
+def decode_for(data: bytes, sight: Sight, *, max_pixels: int, max_side: int) -> Photo:
     """`decode` for a network that sees the image at the size that `sight` says: a JPEG of at least four times that size
     is decoded at a half, a quarter or an eighth of its own, never at less than twice what is seen.
 
@@ -62,7 +62,7 @@ def decode_for(data: bytes, sight: Sight, *, tta: bool = False, max_pixels: int,
     """
     header = probe(data, max_pixels=max_pixels, max_side=max_side)
     size = header.height, header.width
-    pixels = _decoded(data, header, reduction(size, sight(size, tta)))
+    pixels = _decoded(data, header, reduction(size, sight(size)))
     return Photo(pixels, size)
 
 

@@ -11,20 +11,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from shared.calls import Answer, Caller, DenseCall, DenseOptions, ModelInfo
 from shared.errors import DeadlineExceeded, InvalidOption
 from shared.imaging.decode import decode, decode_for
 from shared.labels import LabelSpace, label_space
-from shared.protocols import Sink
+from shared.protocols import Seen, Sink
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
 from shared.serving.effects import EFFECTS, Named, effect_answer
 from shared.serving.ride import Ride
 from shared.settings import Settings
 from shared.telemetry.stages import Stages
-from shared.types import DenseInput, DenseTask, Photo, Sight, UInt8Array
+from shared.types import DenseInput, DenseTask, Photo, UInt8Array
 
 Out = TypeVar("Out")
 Result = TypeVar("Result")
@@ -43,7 +44,7 @@ class DensePipeline(ABC, Generic[Out]):
         sink: Sink,
         executor: Executor,
         rides: bool = False,
-        sight: Sight | None = None,
+        sight: Seen | None = None,
     ) -> None:
         """`sight`: at what size the model sees an image; without it all pixels are decoded of each."""
         self.info = info
@@ -113,8 +114,8 @@ class DensePipeline(ABC, Generic[Out]):
         if self._sight is None or options.crf or options.format == "overlay" or options.format in EFFECTS:
             pixels = self._decode(call.image)
             return Photo(pixels, (int(pixels.shape[0]), int(pixels.shape[1])))
-        most, longest = settings.max_pixels, settings.max_side
-        return decode_for(call.image, self._sight, tta=options.tta, max_pixels=most, max_side=longest)
+        sight = partial(self._sight, tta=options.tta)
+        return decode_for(call.image, sight, max_pixels=settings.max_pixels, max_side=settings.max_side)
 
     def _wanted(self, options: DenseOptions) -> frozenset[int] | None:
         if options.classes is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -25,6 +25,12 @@ WHOLE = (None, None, None, (130, 93), None)
 def picture(height: int, width: int, seed: int) -> UInt8Array:
     """A drawn street, HxWx3: something for any network to disagree about, and for a trained one to find."""
     return street_scene(width, height, seed)[0]
+
+
+def pictures() -> Iterator[tuple[UInt8Array, tuple[int, int] | None]]:
+    """Pixels, and the size of their image where they are not all of them."""
+    for seed, (size, whole) in enumerate(zip(SIZES, WHOLE, strict=True)):
+        yield picture(*size, seed=seed), whole
 
 
 class Contract(ABC):

@@ -9,15 +9,14 @@ import numpy as np
 
 from shared.catalog.card import Card
 from shared.types import Embedding, EncoderInput, Role
-from tests.contract.contract import SIZES, WHOLE, Contract, picture
+from tests.contract.contract import Contract, pictures
 
 
 class TestEncoder(Contract):
     role: ClassVar[Role] = "encoder"
 
     def items(self, card: Card) -> Sequence[EncoderInput]:
-        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
-        return [EncoderInput(pixels, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
+        return [EncoderInput(pixels, whole=whole) for pixels, whole in pictures()]
 
     def check(self, card: Card, item: EncoderInput, output: Embedding) -> None:
         assert output.size == item.size

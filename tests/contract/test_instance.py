@@ -11,15 +11,14 @@ from shared.catalog.card import Card
 from shared.labels import label_space
 from shared.protocols import Model
 from shared.types import DenseInput, Instance, InstanceOutput, Region, Role
-from tests.contract.contract import SIZES, WHOLE, Contract, picture
+from tests.contract.contract import Contract, picture, pictures
 
 
 class TestInstance(Contract):
     role: ClassVar[Role] = "instance"
 
     def items(self, card: Card) -> Sequence[DenseInput]:
-        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
-        return [DenseInput(pixels, score_threshold=0.0, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
+        return [DenseInput(pixels, score_threshold=0.0, whole=whole) for pixels, whole in pictures()]
 
     def check(self, card: Card, item: DenseInput, output: InstanceOutput) -> None:
         things = label_space(card.label_space).things

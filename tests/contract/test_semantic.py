@@ -12,15 +12,14 @@ from shared.catalog.card import Card
 from shared.labels import label_space
 from shared.protocols import LoadedModels, Model
 from shared.types import DenseInput, Role, SemanticOutput
-from tests.contract.contract import SIZES, WHOLE, Contract, picture
+from tests.contract.contract import Contract, picture, pictures
 
 
 class TestSemantic(Contract):
     role: ClassVar[Role] = "semantic"
 
     def items(self, card: Card) -> Sequence[DenseInput]:
-        pictures = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
-        return [DenseInput(pixels, whole=whole) for pixels, whole in zip(pictures, WHOLE, strict=True)]
+        return [DenseInput(pixels, whole=whole) for pixels, whole in pictures()]
 
     def check(self, card: Card, item: DenseInput, output: SemanticOutput) -> None:
         space = label_space(card.label_space)

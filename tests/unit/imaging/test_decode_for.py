@@ -21,7 +21,7 @@ SEEN = (90, 120)
 
 
 def at(seen: tuple[int, int]) -> Sight:
-    return lambda size, tta: seen
+    return lambda size: seen
 
 
 def through(data: bytes, seen: tuple[int, int] = SEEN) -> Photo:
@@ -112,20 +112,19 @@ def test_cmyk_is_decoded_whole() -> None:
 
 def test_what_is_seen_whole_is_decoded_whole() -> None:
     data = encode(LARGE, "jpeg")
-    photo = decode_for(data, lambda size, tta: size, **LIMITS)
+    photo = decode_for(data, lambda size: size, **LIMITS)
     np.testing.assert_array_equal(photo.pixels, decode(data, **LIMITS))
 
 
-def test_the_sight_is_asked_about_the_upright_image_and_its_views() -> None:
-    asked: list[tuple[tuple[int, int], bool]] = []
+def test_the_sight_is_asked_about_the_upright_image() -> None:
+    asked: list[tuple[int, int]] = []
 
-    def sight(size: tuple[int, int], tta: bool) -> tuple[int, int]:
-        asked.append((size, tta))
+    def sight(size: tuple[int, int]) -> tuple[int, int]:
+        asked.append(size)
         return SEEN
 
-    decode_for(encode(LARGE, "jpeg", 6), sight, tta=True, **LIMITS)
-    decode_for(encode(LARGE, "jpeg", 1), sight, **LIMITS)
-    assert asked == [((HEIGHT, WIDTH), True), ((HEIGHT, WIDTH), False)]
+    decode_for(encode(LARGE, "jpeg", 6), sight, **LIMITS)
+    assert asked == [(HEIGHT, WIDTH)]
 
 
 def test_limits_and_faults_are_those_of_the_whole_image() -> None:

@@ -47,7 +47,7 @@ def both(model: Any) -> tuple[Photo, Photo]:
     few = decode_for(photo(), model.seen, **LIMITS)
     assert few.pixels.shape == (SIZE[0] // 2, SIZE[1] // 2, 3)
     assert few.size == SIZE
-    return few, decode_for(photo(), lambda size, tta: size, **LIMITS)
+    return few, decode_for(photo(), lambda size: size, **LIMITS)
 
 
 def test_labels_of_fewer_pixels_agree() -> None:
@@ -73,7 +73,7 @@ def test_clicks_on_an_embedding_of_fewer_pixels_agree() -> None:
     encoder = street("encoder")
     few = decode_for(photo(), encoder.seen, **LIMITS)
     assert few.pixels.shape == (SIZE[0] // 2, SIZE[1] // 2, 3)
-    whole = decode_for(photo(), lambda size, tta: size, **LIMITS)
+    whole = decode_for(photo(), lambda size: size, **LIMITS)
     embeddings = encoder.predict([EncoderInput(each.pixels, each.size) for each in (few, whole)])
     assert embeddings[0].size == embeddings[1].size == SIZE
     click = Prompt(np.array([[1400.0, 1900.0]], np.float32), np.ones(1, np.int32))

@@ -16,10 +16,11 @@ from PIL import Image
 from services.semantic.pipeline import SemanticPipeline
 from shared.calls import Caller, DenseCall, DenseOptions, Effect, Format, ModelInfo
 from shared.imaging.png import read_label_png
+from shared.protocols import Seen
 from shared.serving.batcher import Batcher
 from shared.settings import Settings
 from shared.telemetry.recording import RecordingSink
-from shared.types import DenseInput, SemanticOutput, Sight
+from shared.types import DenseInput, SemanticOutput
 
 HEIGHT, WIDTH = 480, 640
 FULL, QUARTER = (HEIGHT, WIDTH, 3), (HEIGHT // 4, WIDTH // 4, 3)
@@ -50,7 +51,7 @@ class Bright:
         return [SemanticOutput(np.asarray(each, np.uint8), np.ones(each.shape, np.float16)) for each in labels]
 
 
-async def given(image: bytes, sight: Sight | None, rides: bool, **options: Any) -> tuple[DenseInput, bytes]:
+async def given(image: bytes, sight: Seen | None, rides: bool, **options: Any) -> tuple[DenseInput, bytes]:
     """What the model is given of one call, and the answer."""
     model, sink = Bright(), RecordingSink()
     batcher: Batcher[Any, Any] = Batcher(
@@ -72,7 +73,7 @@ async def given(image: bytes, sight: Sight | None, rides: bool, **options: Any) 
     return item, answer.body
 
 
-def eighth(size: tuple[int, int], tta: bool) -> tuple[int, int]:
+def eighth(size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
     return size[0] // 8, size[1] // 8
 
 
@@ -113,7 +114,7 @@ async def test_a_model_that_does_not_say_what_it_sees_is_given_all() -> None:
 
 
 async def test_the_model_is_asked_about_views() -> None:
-    def sight(size: tuple[int, int], tta: bool) -> tuple[int, int]:
+    def sight(size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
         return size if tta else eighth(size, tta)
 
     item, _ = await given(photo(), sight, False, tta=True)
@@ -125,5 +126,5 @@ async def test_the_model_is_asked_about_views() -> None:
 async def test_small_photos_and_other_formats_are_decoded_whole() -> None:
     item, _ = await given(photo("PNG"), eighth, False)
     assert item.pixels.shape == FULL
-    item, _ = await given(photo(), lambda size, tta: (size[0] // 3, size[1] // 3), False)
+    item, _ = await given(photo(), lambda size, tta=False: (size[0] // 3, size[1] // 3), False)
     assert item.pixels.shape == FULL
