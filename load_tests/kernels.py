@@ -28,7 +28,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from shared.imaging import png, rle
-from shared.imaging.decode import decode
+from shared.imaging.decode import decode, decode_for
 from shared.imaging.sample import street_scene
 from shared.models.postprocess.label_upsampling import labels_at
 from shared.models.postprocess.paste import paste
@@ -39,6 +39,9 @@ from shared.types import Float32Array, Region, UInt8Array
 Way = Callable[[], Any]
 SCENES = ((11, (90, 120), (360, 480)), (150, (128, 128), (512, 512)), (150, (128, 228), (720, 1280)))
 """Classes, coarse size, full size (heights first): `street`, and ADE20K's classes at two sizes."""
+SEEN = (504, 672)
+"""Height and width at which `street` sees a photo of 4:3."""
+LIMITS = {"max_pixels": 10**8, "max_side": 10**5}
 COLUMNS = ("step / the other way", "ms", "other ms", "times faster", "answers")
 
 
@@ -148,10 +151,23 @@ def files() -> Iterator[Step]:
         for name, way in ways.items():
             yield Step(
                 f"JPEG, {width}x{height} / {name}",
-                partial(decode, data, max_pixels=10**8, max_side=10**5),
+                partial(decode, data, **LIMITS),
                 way,
                 lambda ours, other: "equal" if np.array_equal(ours, other) else f"off by {worst(ours, other)} at most",
             )
+    yield Step(
+        f"JPEG, {width}x{height}, averaged to what `street` sees of it / all pixels decoded",
+        lambda: averaged(decode_for(data, lambda size: SEEN, **LIMITS).pixels),
+        lambda: averaged(decode(data, **LIMITS)),
+        lambda ours, other: (
+            f"off by {np.abs(ours.astype(int) - other).mean():.2f} on average, {worst(ours, other)} at most"
+        ),
+    )
+
+
+def averaged(pixels: UInt8Array) -> UInt8Array:
+    """At the size that is seen."""
+    return np.asarray(cv2.resize(pixels, SEEN[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def by_pillow(data: bytes) -> UInt8Array:
