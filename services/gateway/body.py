@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from services.gateway.json_text import MAX_FIELDS, json_kind, parse_json
 from services.gateway.multipart import parse_parts
 from shared.errors import SHOWN_CHARACTERS, BodyTooLarge, InvalidOption, Malformed, UnsupportedFormat, detail
 from shared.settings import Settings
@@ -27,12 +26,9 @@ BACKGROUND = "background_image"
 """The second image of `format=replace`."""
 OFF_LOOP_BYTES = 256 * 1024
 """Bodies of at least so many bytes are parsed in a thread."""
-MAX_FIELDS = 64
-"""Most parts of a form besides its images, and most fields of a JSON object."""
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _IMAGE_VALUE = re.compile(rb'"(?:background_)?image"\s*:\s*"[^"]*+"')
-_JSON_KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 _KINDS = "multipart/form-data, application/json, image/*, application/octet-stream"
 
 
@@ -176,27 +172,6 @@ def _json_object(body: bytes, settings: Settings) -> dict[str, Any]:
     return values
 
 
-def json_kind(value: Any) -> str:
-    """What a JSON value other than an object is, in JSON's words."""
-    return _JSON_KINDS[type(value)]
-
-
-def parse_json(text: bytes | str, name: str) -> Any:
-    """JSON, with NaN and infinities as floats, so that they are refused where they stand. Raises `Malformed`.
-
-    A name that appears twice in one object is `InvalidOption`: taking either would be a guess. So is an object of more
-    than `MAX_FIELDS` names: each of half a million unknown ones would be looked at.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=partial(_once_each, name))
-    except RecursionError:
-        raise Malformed.of(name, reason="the JSON is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise Malformed.of(name, reason=f"not valid JSON: {error.msg} at character {error.pos}") from error
-    except ValueError as error:  # not UTF-8, or an integer of thousands of digits
-        raise Malformed.of(name, reason="not valid JSON") from error
-
-
 def decode_base64(text: str, name: str) -> bytes:
     """Base64 (standard or URL-safe, line breaks allowed, `data:` URI or bare) as bytes. Raises `Malformed`."""
     if text.startswith("data:"):
@@ -208,16 +183,3 @@ def decode_base64(text: str, name: str) -> bytes:
         return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
     except ValueError:  # binascii.Error, or characters beyond ASCII
         raise Malformed.of(name, f"{len(text)} characters", "base64", "not valid base64") from None
-
-
-def _once_each(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > MAX_FIELDS:
-        raise InvalidOption.of(place, f"an object of {len(pairs)}", MAX_FIELDS, "an object has too many fields")
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidOption.of(name[:SHOWN_CHARACTERS], None, "once", "given twice in one JSON object")
-            seen.add(name)
-    return found

@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from services.gateway.body import OFF_LOOP_BYTES, json_kind, parse_json
+from services.gateway.body import OFF_LOOP_BYTES
 from services.gateway.context import Gateway
 from services.gateway.errors import as_known, fields
 from services.gateway.fields import check, shown
+from services.gateway.json_text import json_kind, parse_json
 from services.gateway.middleware import stopped
 from services.gateway.prompts import limit_prompts, typed_aside
 from services.gateway.subjects import Subject, kept, subject_of

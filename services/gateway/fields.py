@@ -6,15 +6,18 @@ taken as they are, strictly.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from services.gateway.body import BACKGROUND, IMAGE, Sent, parse_json
+from services.gateway.body import BACKGROUND, IMAGE, OFF_LOOP_BYTES, Sent
+from services.gateway.json_text import parse_json
 from services.gateway.wording import origin_of, told, variants
 from shared.errors import SHOWN_CHARACTERS, SHOWN_DETAILS, Detail, InvalidOption, detail
 from shared.schemas.options import EffectFields, TaskOptions, UploadOptions
@@ -48,6 +51,13 @@ def gather(query: Iterable[tuple[str, str]], sent: Sent, options: type[Request])
     return gathered
 
 
+async def gather_aside(query: Sequence[tuple[str, str]], sent: Sent, options: type[Request]) -> dict[str, Any]:
+    """What `gather` gives and raises; a form with much text is read in a thread."""
+    if sum(len(text) for _, text in sent.form) < OFF_LOOP_BYTES:
+        return gather(query, sent, options)
+    return await asyncio.to_thread(gather, query, sent, options)
+
+
 def check(options: type[Options], fields: Mapping[str, Any]) -> Options:
     """The options of these fields. Raises `InvalidOption` naming every field at fault (the first 20)."""
     try:
@@ -67,8 +77,8 @@ def shown(value: object) -> str | None:
     """A value as an error shows it; a list or object by its size only, so that a large one costs nothing."""
     if value is None:
         return None
-    if isinstance(value, (list, dict)):
-        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    if isinstance(value, (list, dict, np.ndarray)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > 300:

@@ -12,13 +12,15 @@ import numpy as np
 from services.gateway.body import decode_base64
 from services.gateway.fields import shown
 from shared.errors import InvalidOption
-from shared.schemas.prompts import LogitsFields, PromptFields
+from shared.schemas.prompts import LogitsFields, PointArray, PromptFields
 from shared.serving.prompts import Asked, Bounds, check_prompts
 from shared.settings import Settings
 from shared.types import Float32Array, Prompt
 
-OFF_LOOP_POINTS = 4096
-"""Prompts with at least so many points together are taken apart in a thread: 3 ms and more."""
+OFF_LOOP_POINTS = 16_384
+"""Prompts with at least so many points together are taken apart in a thread: 1 ms and more."""
+
+_NONE: PointArray = np.zeros((0, 2))
 
 
 def limit_prompts(prompts: Any, settings: Settings) -> None:
@@ -29,7 +31,7 @@ def limit_prompts(prompts: Any, settings: Settings) -> None:
         raise InvalidOption.of("prompts", shown(prompts), settings.max_prompts, "too many prompts in one request")
     for index, prompt in enumerate(prompts):
         points = prompt.get("points") if isinstance(prompt, dict) else None
-        if isinstance(points, list) and len(points) > settings.max_points:
+        if isinstance(points, (list, np.ndarray)) and len(points) > settings.max_points:
             name = f"prompts[{index}].points"
             raise InvalidOption.of(name, shown(points), settings.max_points, "too many points in one prompt")
 
@@ -42,17 +44,21 @@ def typed(prompts: Sequence[PromptFields], bounds: Bounds) -> tuple[Prompt, ...]
 
 async def typed_aside(prompts: Sequence[PromptFields], bounds: Bounds) -> tuple[Prompt, ...]:
     """What `typed` returns and raises, many points in a thread: others are answered meanwhile."""
-    if sum(len(prompt.points or ()) for prompt in prompts) < OFF_LOOP_POINTS:
+    if sum(len(_points(prompt)) for prompt in prompts) < OFF_LOOP_POINTS:
         return typed(prompts, bounds)
     return await asyncio.to_thread(typed, prompts, bounds)
 
 
+def _points(prompt: PromptFields) -> PointArray:
+    return _NONE if prompt.points is None else prompt.points
+
+
 def _asked(prompt: PromptFields) -> Asked:
-    return Asked(prompt.points or (), prompt.labels, prompt.box, prompt.mask is not None, prompt.text)
+    return Asked(_points(prompt), prompt.labels, prompt.box, prompt.mask is not None, prompt.text)
 
 
 def _typed(prompt: PromptFields, name: str) -> Prompt:
-    points = np.array(prompt.points or [], dtype=np.float32).reshape(-1, 2)
+    points = _points(prompt).astype(np.float32)
     labels = np.ones(len(points), dtype=np.int32) if prompt.labels is None else np.array(prompt.labels, dtype=np.int32)
     box = None if prompt.box is None else (prompt.box[0], prompt.box[1], prompt.box[2], prompt.box[3])
     mask = None if prompt.mask is None else _logits(prompt.mask, f"{name}.mask")

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from services.gateway.body import (
     BACKGROUND,
     IMAGE,
-    MAX_FIELDS,
     OFF_LOOP_BYTES,
     Sent,
     check_announced,
@@ -29,7 +28,8 @@ from services.gateway.body import (
     read_or_begin,
 )
 from services.gateway.context import Gateway
-from services.gateway.fields import IMAGE_ID, IMAGE_URL, check, gather, shown
+from services.gateway.fields import IMAGE_ID, IMAGE_URL, check, gather, gather_aside, shown
+from services.gateway.json_text import MAX_FIELDS
 from services.gateway.multipart import Part, stream_parts
 from services.gateway.prompts import limit_prompts
 from services.gateway.scopes import arrival
@@ -83,7 +83,7 @@ async def taken_apart(
 ) -> Upload[Options]:
     """What a query and a body about one image say; `deadline` (Unix seconds) is that of fetching it by URL. Raises the
     errors of a bad image or field."""
-    fields = gather(query, sent, options)
+    fields = await gather_aside(query, sent, options)
     image_id = _image_id(fields.pop(IMAGE_ID, None))
     url = fields.pop(IMAGE_URL, None)
     data = await _one_image(sent)

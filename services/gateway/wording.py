@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -46,6 +47,10 @@ def variants(annotation: Any, bounds: tuple[Any, ...] = ()) -> Iterator[Variant]
             yield from variants(each, bounds)
     elif origin is Annotated:
         inner, *more = get_args(annotation)
+        for each in more:
+            if isinstance(each, PlainValidator):  # what is sent is of another type than what is kept
+                yield from variants(each.json_schema_input_type, bounds)
+                return
         nested = [part for each in more for part in (each.metadata if isinstance(each, FieldInfo) else (each,))]
         yield from variants(inner, (*bounds, *nested))
     elif annotation is not NoneType:

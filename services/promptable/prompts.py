@@ -29,4 +29,4 @@ def check(prompts: Sequence[Prompt], bounds: Bounds) -> None:
 
 def _asked(prompt: Prompt) -> Asked:
     box = None if prompt.box is None else list(prompt.box)
-    return Asked(prompt.points.tolist(), prompt.labels.tolist(), box, prompt.mask is not None, prompt.text)
+    return Asked(prompt.points, prompt.labels.tolist(), box, prompt.mask is not None, prompt.text)

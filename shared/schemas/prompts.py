@@ -6,16 +6,37 @@ itself (as many labels as points, all of them inside, as many bytes as the shape
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 
 from shared.schemas.wire import Request
 
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+PointList = Annotated[list[Point], Field(min_length=1, fail_fast=True)]
+PointArray = NDArray[np.float64]
+"""Nx2, xy."""
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 PointLabel = Annotated[int, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=1024)]
+
+_POINT_LIST: TypeAdapter[PointList] = TypeAdapter(PointList, config=Request.model_config)
+
+
+def _as_array(sent: Any) -> PointArray:
+    """The points as one array. One that is an array already was read as pairs of finite numbers, one pair or more."""
+    return sent if isinstance(sent, np.ndarray) else np.array(_POINT_LIST.validate_python(sent), dtype=np.float64)
+
+
+def _as_list(points: PointArray) -> PointList:
+    found: PointList = points.tolist()
+    return found
+
+
+Points = Annotated[PointArray, PlainValidator(_as_array, PointList), PlainSerializer(_as_list)]
+"""Sent as a list of pairs, kept as an array."""
 
 
 class LogitsFields(Request):
@@ -29,7 +50,7 @@ class LogitsFields(Request):
 class PromptFields(Request):
     """Points and/or a box and/or a mask, or a phrase where the model takes text."""
 
-    points: list[Point] | None = Field(default=None, min_length=1, fail_fast=True, description="`[[x, y], ...]`")
+    points: Points | None = Field(default=None, description="`[[x, y], ...]`")
     labels: list[PointLabel] | None = Field(
         default=None, min_length=1, fail_fast=True, description="1 in, 0 out, one a point; default: all 1."
     )

@@ -5,9 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import SHOWN_DETAILS, Detail, InvalidOption, detail
+
+Pairs = Sequence[Sequence[float]] | NDArray[np.floating[Any]]
+"""Nx2, xy."""
 
 
 class Bounds(NamedTuple):
@@ -20,7 +26,7 @@ class Bounds(NamedTuple):
 class Asked(NamedTuple):
     """What of a prompt there are rules about. `labels` None: every point is inside the object."""
 
-    points: Sequence[Sequence[float]] = ()
+    points: Pairs = ()
     labels: Sequence[int] | None = None
     box: Sequence[float] | None = None
     mask: bool = False
@@ -36,7 +42,7 @@ def check_prompts(prompts: Iterable[Asked], bounds: Bounds) -> None:
 
 def _problems(prompt: Asked, index: int, bounds: Bounds) -> Iterator[Detail]:
     name, points, box = f"prompts[{index}]", prompt.points, prompt.box
-    if not points and box is None and not prompt.mask and prompt.text is None:
+    if not len(points) and box is None and not prompt.mask and prompt.text is None:
         yield detail(name, None, "points, box, mask or text", "a prompt needs at least one of these")
     labels = prompt.labels
     if labels is not None and len(labels) != len(points):
@@ -49,17 +55,18 @@ def _problems(prompt: Asked, index: int, bounds: Bounds) -> Iterator[Detail]:
         yield detail(f"{name}.box", box, "x0 < x1 and y0 < y1", "a box is [x0, y0, x1, y1] with an area")
     for number, place, value in _outside(points, bounds.size):
         yield _beyond(f"{name}.points[{number}][{place}]", place, value, bounds.size)
-    if box is not None:
-        for number, place, value in _outside((box[:2], box[2:]), bounds.size):
-            yield _beyond(f"{name}.box[{2 * number + place}]", place, value, bounds.size)
+    for side, value in enumerate(box or ()):
+        if not 0 <= value <= bounds.size[side % 2]:
+            yield _beyond(f"{name}.box[{side}]", side % 2, value, bounds.size)
 
 
-def _outside(points: Sequence[Sequence[float]], size: tuple[int, int]) -> Iterator[tuple[int, int, float]]:
+def _outside(points: Pairs, size: tuple[int, int]) -> Iterator[tuple[int, int, float]]:
     """(point, 0 for x or 1 for y, value) of each coordinate outside an image of (width, height)."""
-    for number, point in enumerate(points):
-        for place in (0, 1):
-            if not 0 <= point[place] <= size[place]:
-                yield number, place, point[place]
+    if len(points):
+        found = np.asarray(points)
+        inside = (found >= 0) & (found <= size)
+        for number, place in () if inside.all() else np.argwhere(~inside).tolist():
+            yield number, place, found[number, place].item()
 
 
 def _beyond(name: str, place: int, value: float, size: tuple[int, int]) -> Detail:

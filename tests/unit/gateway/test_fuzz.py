@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from services.gateway.body import Sent, parse, parse_json
+from services.gateway.body import Sent, parse
 from services.gateway.errors import body
 from services.gateway.fields import check, gather
+from services.gateway.json_text import parse_json
 from services.gateway.negotiation import answer_format
 from services.gateway.prompts import typed
 from shared.errors import SegServeError

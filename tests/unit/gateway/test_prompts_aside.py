@@ -17,7 +17,7 @@ BOUNDS = Bounds((100, 80), False)
 
 def prompts(count: int, points: int = OFF_LOOP_POINTS // 4) -> list[PromptFields]:
     drawn = np.random.default_rng(0).random((count, points, 2)) * (100, 80)
-    return [PromptFields(points=each.tolist(), labels=[1] * points) for each in drawn]
+    return [PromptFields(points=each, labels=[1] * points) for each in drawn]
 
 
 @pytest.mark.parametrize("count", [1, 16])

@@ -37,7 +37,10 @@ def faults(ask: Callable[[], object]) -> tuple[str, tuple[Detail, ...]]:
 )
 def test_the_gateway_and_a_service_tell_the_same(fields: dict[str, Any]) -> None:
     sent = PromptFields.model_validate(fields)
-    points, labels = np.array(sent.points or [], np.float32).reshape(-1, 2), np.array(sent.labels or [], np.int32)
+    points, labels = (
+        np.array(fields.get("points", []), np.float32).reshape(-1, 2),
+        np.array(sent.labels or [], np.int32),
+    )
     box = None if sent.box is None else (sent.box[0], sent.box[1], sent.box[2], sent.box[3])
     came = Prompt(points, labels, box, text=sent.text)
     assert faults(lambda: typed([sent], BOUNDS)) == faults(lambda: check([came], BOUNDS))
