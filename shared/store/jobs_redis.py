@@ -153,9 +153,7 @@ class RedisJobStore(JobStore):
         answered, makes room."""
         if len(outcome.body) > self._cap:
             self._client.failure("job_end", "too_large")
-            raise BodyTooLarge.of(
-                "result", f"{len(outcome.body)} bytes", self._cap, "more than the store of jobs takes"
-            )
+            raise BodyTooLarge.of("result", f"{len(outcome.body)} bytes", self._cap, _TOO_LARGE)
         keys = [_job(lease.owner, lease.job_id), _LEASES, _open(lease.owner), _index(lease.owner)]
         state, headers = outcome.state, json.dumps(outcome.headers)
         said = [state, outcome.status, outcome.media_type, headers]
