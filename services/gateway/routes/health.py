@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.context import gateway
-from services.gateway.documentation import answers, readiness, text
+from services.gateway.documentation import readiness, text
+from services.gateway.openapi import answers
 from services.gateway.responses import fresh
 from shared.schemas.resources import HealthAnswer
 from shared.telemetry.prometheus import CONTENT_TYPE

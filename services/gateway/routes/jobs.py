@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from services.gateway.body import Sent, read
 from services.gateway.context import Gateway, gateway
-from services.gateway.documentation import job_deletion, job_list, job_record, job_result, submissions
 from services.gateway.events import Event, EventStream
 from services.gateway.fields import check, gather
+from services.gateway.jobs.documentation import job_deletion, job_list, job_record, job_result, submissions
 from services.gateway.jobs.submission import TASK, submitted, task_taken
 from services.gateway.jobs.told import job_fields, result
 from services.gateway.negotiation import wants_events

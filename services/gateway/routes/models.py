@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from services.gateway.backends import newest
 from services.gateway.context import gateway
-from services.gateway.documentation import answers
+from services.gateway.openapi import answers
 from services.gateway.responses import tagged
 from shared.calls import ModelInfo
 from shared.errors import ModelNotFound, NotFound, detail

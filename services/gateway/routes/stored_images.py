@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from services.gateway.bulk import Bulk, Report, kept, record_fields
 from services.gateway.context import Gateway, gateway
-from services.gateway.documentation import IMAGE_ERRORS, answers, uploads
+from services.gateway.documentation import IMAGE_ERRORS, uploads
 from services.gateway.events import Event, EventStream
 from services.gateway.negotiation import wants_events
+from services.gateway.openapi import answers
 from services.gateway.responses import JSON_OPTIONS, fresh
 from services.gateway.scopes import lengthen
 from services.gateway.uploads import Uploads, receive_images
