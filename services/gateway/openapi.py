@@ -70,7 +70,7 @@ def taken(fields: Kwargs, required: list[str], stored: Kwargs, second: Kwargs, e
     }
     if raw:
         content |= {kind: {"schema": BINARY} for kind in ("image/*", "application/octet-stream")}
-    parameters = _parameters({name: field for name, field in {**fields, **stored}.items() if name != "prompts"})
+    parameters = _parameters({name: field for name, field in {**fields, **elsewhere}.items() if name != "prompts"})
     return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
 
 

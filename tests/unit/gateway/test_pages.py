@@ -116,8 +116,16 @@ async def test_each_task_documents_every_way_to_send_an_image(task: str, gateway
     kinds = set(operation["requestBody"]["content"])
     assert {"multipart/form-data", "application/json"} <= kinds
     assert ("image/*" in kinds) == (task != "promptable")
-    assert {"model", "format", "image_id"} <= {parameter["name"] for parameter in operation["parameters"]}
+    parameters = {parameter["name"] for parameter in operation["parameters"]}
+    assert {"model", "format", "image_id", "image_url"} <= parameters
     assert {"400", "404", "409", "413", "415", "422", "429", "503", "504"} <= set(operation["responses"])
+
+
+async def test_an_upload_and_a_job_document_that_an_image_may_come_by_url(gateway: Running) -> None:
+    paths = (await gateway.client.get("/openapi.json")).json()["paths"]
+    for path, stored in (("/v1/images", False), ("/v1/jobs", True)):
+        parameters = {parameter["name"] for parameter in paths[path]["post"]["parameters"]}
+        assert ("image_url" in parameters, "image_id" in parameters) == (True, stored), path
 
 
 @pytest.mark.parametrize("path", ["semantic", "instance", "panoptic", "promptable", "promptable/everything"])
