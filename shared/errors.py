@@ -224,6 +224,12 @@ class JobLost(SegServeError):
     code, status, default_message = "job_lost", 500, "Every server that worked on this job ended under it."
 
 
+class JobDamaged(SegServeError):
+    """The request of a job did not come back from the store as it was put there: nothing was made of it."""
+
+    code, status, default_message = "job_damaged", 500, "The job's request was damaged in the store: send it again."
+
+
 class Overloaded(SegServeError):
     """Every permit is taken; nothing was begun."""
 

@@ -1,7 +1,7 @@
 """Embeddings and images <-> the bytes that lie in Redis: a versioned header, a checksum, then the raw data.
 
 Never pickle. Whatever does not read back exactly is a `CodecError`, which the stores treat as a miss. All numbers are
-little-endian.
+little-endian. What has its writer's own form, as the requests of jobs, has its checksum beside it.
 """
 
 from __future__ import annotations
@@ -106,6 +106,11 @@ def decode_image(data: bytes) -> StoredImage:
         raise CodecError("an image with tensors")
     width, height = decode_image_size(data)
     return StoredImage(width, height, data[IMAGE_HEADER_BYTES:])
+
+
+def checksum(data: bytes) -> str:
+    """16 hexadecimal digits of XXH3, to be kept beside data that has no header of its own."""
+    return xxhash.xxh3_64_hexdigest(data)
 
 
 def decode_image_size(head: bytes) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class NewJob:
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A job that was taken: no one else's until the lease runs out. `tries`: how often it was taken, this time too;
-    `request` None: it is gone, and the job can only be ended."""
+    `request` None: it is gone, or `is_damaged`, and the job can only be ended."""
 
     owner: str
     job_id: str
@@ -74,6 +74,8 @@ class Lease:
     created_at: float
     waited_s: float
     request: bytes | None
+    is_damaged: bool = False
+    """Whether the request came back altered from the store."""
 
 
 @dataclass(frozen=True, slots=True)

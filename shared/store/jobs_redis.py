@@ -11,12 +11,14 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 
 from shared.errors import BodyTooLarge, JobStoreUnavailable
 from shared.store import jobs_scripts as scripts
+from shared.store.codec import checksum
 from shared.store.jobs import (
     SCANNED,
     Caps,
@@ -67,7 +69,7 @@ class RedisJobStore(JobStore):
         idem = jobs_key(f"idem:{owner}:{hashlib.sha256(text.encode()).hexdigest()}")
         oldest = id_floor(time.time() - LISTED_LIVES * caps.ttl_s)
         keys = [_job(owner, job_id), _QUEUE, _index(owner), _open(owner), idem]
-        head = [job_id, f"{owner}:{job_id}", new.task, new.request]
+        head = [job_id, f"{owner}:{job_id}", new.task, new.request, checksum(new.request)]
         limits = [caps.jobs, caps.request_bytes, _job(owner, ""), fingerprint, oldest]
         said, *more = await self._run("job_put", scripts.SUBMIT, keys, [*head, *limits])
         if said == b"mismatch" and new.key is not None:
@@ -138,10 +140,14 @@ class RedisJobStore(JobStore):
         )
         if found is None:
             return None
-        member, tries, now, task, created, request = found
+        member, tries, now, task, created, request, kept = found
         owner, _, job_id = member.decode().partition(":")
         created_at, waited_s = int(created) / 1000, (now - int(created)) / 1000
-        return Lease(owner, job_id, token, task.decode(), tries, created_at, waited_s, request)
+        lease = Lease(owner, job_id, token, task.decode(), tries, created_at, waited_s, request)
+        if request is None or kept in (None, checksum(request).encode()):  # None: a gateway of before wrote it
+            return lease
+        self._client.failure("job_take", "corrupt")
+        return replace(lease, request=None, is_damaged=True)
 
     async def renew(self, lease: Lease) -> bool:
         """See `JobStore`."""

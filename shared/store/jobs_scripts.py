@@ -17,7 +17,7 @@ SUBMIT = (
     _NOW
     + """
 local job, queue, index, open, idem = unpack(KEYS)
-local id, member, task, request, jobs, bytes, known_prefix, print, oldest = unpack(ARGV)
+local id, member, task, request, sum, jobs, bytes, known_prefix, print, oldest = unpack(ARGV)
 if print ~= '' then
   local known = redis.call('GET', idem)
   if known then
@@ -32,7 +32,8 @@ if redis.call('HLEN', open) >= tonumber(jobs) then return {'jobs'} end
 local held = #request
 for _, size in ipairs(redis.call('HVALS', open)) do held = held + tonumber(size) end
 if held > tonumber(bytes) then return {'bytes'} end
-redis.call('HSET', job, 'state', 'queued', 'task', task, 'created', now, 'tries', 0, 'request', request)
+redis.call('HSET', job, 'state', 'queued', 'task', task, 'created', now, 'tries', 0, 'request', request,
+  'sum', sum)
 redis.call('HSET', open, id, #request)
 redis.call('LPUSH', queue, member)
 redis.call('ZADD', index, 0, id)
@@ -45,15 +46,15 @@ end
 return {'new', id}
 """
 )
-"""KEYS job, queue, index, open, idem; ARGV id, member, task, request, most jobs, most bytes, prefix of this tenant's
-job keys, fingerprint or '', id below which none can be left."""
+"""KEYS job, queue, index, open, idem; ARGV id, member, task, request, its checksum, most jobs, most bytes, prefix of this
+tenant's job keys, fingerprint or '', id below which none can be left."""
 
 _ENDED = """
 local function ended(job, open, index, id, ttl)
   local idem = redis.call('HGET', job, 'idem')
   if idem then redis.call('PEXPIRE', idem, ttl) end
   redis.call('PEXPIRE', job, ttl)
-  redis.call('HDEL', job, 'request', 'token')
+  redis.call('HDEL', job, 'request', 'sum', 'token')
   redis.call('HDEL', open, id)
   if redis.call('EXISTS', open) == 0 then redis.call('PEXPIRE', index, ttl) end
 end
@@ -85,8 +86,8 @@ while true do
     redis.call('ZADD', leases, now + tonumber(lease), member)
     if not late then redis.call('RPOP', queue) end
     local tries = redis.call('HINCRBY', job, 'tries', 1)
-    local found = redis.call('HMGET', job, 'task', 'created', 'request')
-    return {member, tries, now, found[1], found[2], found[3]}
+    local found = redis.call('HMGET', job, 'task', 'created', 'request', 'sum')
+    return {member, tries, now, found[1], found[2], found[3], found[4]}
   end
   if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
   local cut = string.find(member, ':', 1, true)

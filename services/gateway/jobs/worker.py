@@ -24,6 +24,7 @@ from shared.errors import (
     DeadlineExceeded,
     ImageStoreUnavailable,
     InternalError,
+    JobDamaged,
     JobLost,
     JobStoreUnavailable,
     ModelUnavailable,
@@ -137,14 +138,17 @@ class _Worker:
                 await asyncio.sleep(PAUSE_S)
 
     async def _outcome(self, lease: Lease) -> Outcome:
+        if lease.is_damaged:
+            logger.error("job %s: its request came back altered from the store", lease.job_id)
+            return of_error(JobDamaged(), lease.job_id)
         if lease.request is None or lease.tries > MAX_TRIES:
             return of_error(JobLost(), lease.job_id)
-        request = JobRequest.decode(lease.request)
-        identifier = request.asked.request_id
-        settings = self._here.settings
-        if time.time() > lease.created_at + settings.job_ttl_s:
-            return of_error(DeadlineExceeded("The job waited for longer than jobs are kept."), identifier)
+        identifier, settings = lease.job_id, self._here.settings
         try:
+            request = JobRequest.decode(lease.request)
+            identifier = request.asked.request_id
+            if time.time() > lease.created_at + settings.job_ttl_s:
+                raise DeadlineExceeded("The job waited for longer than jobs are kept.")
             with bound(identifier):
                 async with asyncio.timeout(settings.job_timeout_s):
                     return of_answer(await self._answer(request))

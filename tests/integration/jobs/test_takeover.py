@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from deploy.valkey import EmbeddedValkey
 from tests.bad_input import PNG
@@ -162,6 +163,23 @@ def test_a_job_under_which_three_gateways_died_has_failed(several: Gateways) -> 
     result = keeper.get(f"{path}/result")
     assert (result.status_code, result.json()["code"]) == (500, "job_lost")
     assert len(several.asked()) == 3
+
+
+@pytest.mark.parametrize("at", [2, 30, -20], ids=["length", "options", "image"])
+def test_a_job_whose_request_was_damaged_in_the_store_has_failed_and_the_next_runs(several: Gateways, at: int) -> None:
+    _, keeper = several.start(SEGSERVE_JOBS_AT_ONCE="0")
+    damaged, whole = submitted(keeper), submitted(keeper)
+    with redis.Redis.from_url(several.environment["SEGSERVE_REDIS_URL"]) as by_hand:
+        (record,) = by_hand.keys(f"*{damaged.rpartition('/')[2]}")
+        request = bytearray(by_hand.hget(record, "request") or b"")
+        assert bytes(request).endswith(PNG)
+        request[at] ^= 1
+        by_hand.hset(record, "request", bytes(request))
+    several.start()
+    told = job(keeper, damaged, wait=30)
+    assert (told["state"], told["error"]["code"]) == ("failed", "job_damaged")
+    assert job(keeper, whole, wait=30)["state"] == "done"
+    assert len(several.asked()) == 1, "no model saw the damaged one"
 
 
 def test_a_job_cancelled_through_one_gateway_ends_in_another(several: Gateways) -> None:

@@ -17,7 +17,7 @@ from shared.store.keys import PREFIX
 from shared.store.metrics import CALL_SECONDS, ERRORS
 from shared.store.opening import Stores, caps_of, open_stores
 from shared.telemetry.recording import RecordingSink
-from tests.unit.store.job_contract import ANSWER, CAPS, JobStoreContract, put
+from tests.unit.store.job_contract import ANSWER, CAPS, FAILURE, JobStoreContract, put
 
 pytestmark = pytest.mark.integration
 MIB = 2**20
@@ -84,6 +84,34 @@ async def test_more_than_one_value_may_hold_is_refused(stores: Stores, sink: Rec
     with pytest.raises(BodyTooLarge):
         await jobs.finish(lease, Outcome(200, "image/png", (), bytes(1001)))
     assert sink.total(ERRORS, reason="too_large") == 2
+
+
+async def test_a_request_that_comes_back_altered_is_told_and_the_job_ends(
+    stores: Stores, by_hand: redis.Redis, sink: RecordingSink
+) -> None:
+    request = bytes(range(256)) * 8
+    for at in (0, 1000, len(request) - 1):
+        job = await put(stores.jobs, request)
+        (record,) = [key for key in by_hand.scan_iter() if job.job_id.encode() in key]
+        kept = bytearray(by_hand.hget(record, "request") or b"")
+        assert kept == request
+        kept[at] ^= 0x10
+        by_hand.hset(record, "request", bytes(kept))
+        lease = await stores.jobs.take()
+        assert lease is not None
+        assert (lease.job_id, lease.request, lease.is_damaged) == (job.job_id, None, True)
+        assert await stores.jobs.finish(lease, FAILURE)
+        assert set(by_hand.hkeys(record)) & {b"request", b"sum"} == set()
+    assert sink.total(ERRORS, operation="job_take", reason="corrupt") == 3
+
+
+async def test_a_request_that_was_kept_without_a_checksum_is_taken(stores: Stores, by_hand: redis.Redis) -> None:
+    job = await put(stores.jobs)
+    (record,) = [key for key in by_hand.scan_iter() if job.job_id.encode() in key]
+    assert by_hand.hdel(record, "sum") == 1
+    lease = await stores.jobs.take()
+    assert lease is not None
+    assert (lease.request, lease.is_damaged) == (b"request", False)
 
 
 async def test_looking_for_work_at_rest_moves_no_metric(stores: Stores, sink: RecordingSink) -> None:
