@@ -28,6 +28,7 @@ from shared.errors import (
     RequestTimeout,
     SegServeError,
 )
+from shared.headers import UNIQUE_ID
 
 MARK = "# Closed by SegServe."
 RETRY_AFTER_S = 1
@@ -184,8 +185,10 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
         "http-request return status 404 default-errorfiles if { path,url_dec -m beg /-/ }",
         # Read in few pieces, and sent again when a gateway dies; what the gateway will refuse it refuses at once.
         f"http-request wait-for-body time {REQUEST_WITHIN_S}s unless {door.too_long}",
-        # Sent again when a gateway died under it: everything but making a job can be done twice.
-        "http-request disable-l7-retry if { path_beg /v1/jobs }",
+        # Sent again when a gateway died under it: what makes a job makes one, by this id, which each try carries. Not a
+        # deletion: a second one would not find what the first may have deleted.
+        f"http-request set-header {UNIQUE_ID} %[uuid]",
+        "http-request disable-l7-retry if METH_DELETE",
         "http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
         *(
             f"http-after-response set-status {status} if {{ res.hdr(x-answered-as) {status} }}"

@@ -1,5 +1,5 @@
-"""What happens to every HTTP message and WebSocket at Serve's own ports, before and after Serve: one request id, nobody
-but us steers Serve by headers, and a model's replica answers nothing.
+"""What happens to every HTTP message and WebSocket at Serve's own ports, before and after Serve: one request id, one
+unique id over all tries, nobody but us steers Serve by headers, and a model's replica answers nothing.
 
 Serve puts this around its proxy and around each replica's own port when `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` is
 `services.gateway.doorway:middlewares`.
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.errors import body
 from services.gateway.replay import OWN_PATHS, Replay
 from shared.errors import NotFound
+from shared.headers import UNIQUE_ID
 from shared.serving.ingress import Place, place
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
@@ -31,16 +32,19 @@ STEERING_HEADERS = frozenset(
     )
 )
 """Serve takes these from any caller: another replica, another timeout, work that goes on when its caller has left."""
-DROPPED = STEERING_HEADERS | {REQUEST_ID_HEADER}
+UNIQUE_ID_HEADER = UNIQUE_ID.lower().encode()
+DROPPED = STEERING_HEADERS | {REQUEST_ID_HEADER, UNIQUE_ID_HEADER}
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 """To Serve in a gateway's replica: do not listen for the caller's leaving, for which it would run two more tasks a
 request. The gateway does (`middleware.CallerWatch`)."""
 
 
 class Doorway:
-    """Gives each request one well-formed id, which Serve and the gateway then use and the answer carries once. Nothing
-    passes where `where` says closed: Serve would send any path to a model's replica. Nor do Serve's own pages at the
-    public port; HAProxy asks for them at the others, and keeps its own callers from them."""
+    """Gives each request one well-formed id, which Serve and the gateway then use and the answer carries once, and one
+    that its caller does not choose, by which `Replay`'s second try is known: at the public port a new one, behind
+    HAProxy the one that it gave. Nothing passes where `where` says closed: Serve would send any path to a model's
+    replica. Nor do Serve's own pages at the public port; HAProxy asks for them at the others, and keeps its own callers
+    from them."""
 
     def __init__(self, app: ASGIApp, where: Callable[[], Place] = place) -> None:
         self.app = app
@@ -57,11 +61,11 @@ class Doorway:
         if self._place == "closed" or (self._place == "proxy" and scope["path"].startswith(OWN_PATHS)):
             await _refuse(scope, receive, send)
             return
-        asked = [value for name, value in scope["headers"] if name == REQUEST_ID_HEADER]
-        valid = len(asked) == 1 and REQUEST_ID.fullmatch(asked[0])
-        identifier = asked[0] if valid else uuid.uuid4().hex.encode()
+        identifier = _one(scope, REQUEST_ID_HEADER) or uuid.uuid4().hex.encode()
+        unique = (None if self._place == "proxy" else _one(scope, UNIQUE_ID_HEADER)) or uuid.uuid4().hex.encode()
         headers = [(name, value) for name, value in scope["headers"] if name.replace(b"_", b"-") not in DROPPED]
-        headers += [(REQUEST_ID_HEADER, identifier), *([UNWATCHED] if self._place == "gateway" else ())]
+        headers += [(REQUEST_ID_HEADER, identifier), (UNIQUE_ID_HEADER, unique)]
+        headers += [UNWATCHED] if self._place == "gateway" else []
         scope = {**scope, "headers": headers}
 
         async def send_once(message: Message) -> None:
@@ -71,6 +75,12 @@ class Doorway:
             await send(message)
 
         await self.app(scope, receive, send_once)
+
+
+def _one(scope: Scope, header: bytes) -> bytes | None:
+    """The id in this header; None where there is none, more than one, or none that is well formed."""
+    given = [value for name, value in scope["headers"] if name == header]
+    return given[0] if len(given) == 1 and REQUEST_ID.fullmatch(given[0]) else None
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

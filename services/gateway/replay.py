@@ -1,7 +1,8 @@
 """A request whose gateway ended under it is asked once more, and what Serve itself answers in words becomes our errors.
 
 At Serve's own port (`doorway.middlewares`): its proxy sends nothing when a replica dies before the answer begins, and
-plain text when there is no replica. Every route that is repeated here is idempotent.
+plain text when there is no replica. Every route that is repeated here is idempotent; one that makes a job knows the
+second try by the unique id that `Doorway`, around this, has given the request.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,13 +75,13 @@ class Jobs:
     ) -> Job:
         """Have this done later; `options` are those of the task on the wire (`model`, `format`, `points_per_side` ...).
 
-        `key`: sent again with the same request, it makes no second job. What the task itself would refuse without
-        looking at the picture's pixels is refused here.
+        `key`: sent again with the same request, it makes no second job; without one only the tries of this call make
+        none. What the task itself would refuse without looking at the picture's pixels is refused here.
         """
         second = background_taken(options)
         several = None if prompts is None else [wire(each) if isinstance(each, Prompt) else each for each in prompts]
         request = sent(picture, {"task": task, "prompts": several, **options}, second)
-        headers = {} if key is None else {"Idempotency-Key": key}
+        headers = {"Idempotency-Key": uuid.uuid4().hex if key is None else key}
         return Job.of(self._transport.request("POST", PATH, headers=headers, **request))
 
     def status(self, job: Job | str) -> Job:

@@ -46,8 +46,8 @@ end
 return {'new', id}
 """
 )
-"""KEYS job, queue, index, open, idem; ARGV id, member, task, request, its checksum, most jobs, most bytes, prefix of this
-tenant's job keys, fingerprint or '', id below which none can be left."""
+"""KEYS job, queue, index, open, idem; ARGV id, member, task, request, its checksum, most jobs, most bytes, prefix of
+this tenant's job keys, fingerprint or '', id below which none can be left."""
 
 _ENDED = """
 local function ended(job, open, index, id, ttl)

@@ -4,6 +4,7 @@ refuses it."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from services.gateway.tasks import TaskKind
 from services.gateway.uploads import Upload
 from shared.calls import Caller
 from shared.errors import InvalidOption
+from shared.headers import UNIQUE_ID
 from shared.schemas.options import TaskOptions
 from shared.store.jobs import Key, NewJob
 
@@ -37,14 +39,16 @@ def prefers_job(request: Request) -> bool:
 async def submitted(
     request: Request, here: Gateway, caller: Caller, kind: TaskKind, upload: Upload[TaskOptions], preferred: bool
 ) -> Response:
-    """Keep the request as a job. Raises what the task's route raises before it asks the service, and the errors of the
-    job store."""
+    """Keep the request as a job: one, however often its proxy tries it. Raises what the task's route raises before it
+    asks the service, and the errors of the job store."""
     accept = request.headers.get("accept", "")
     await kind.prepare(here, caller, upload, accept)
     asked = JobRequest.of(upload, kind.name, caller.tenant, caller.request_id, accept)
-    text = _key(request)
+    text, tries_of = _key(request), request.headers.getlist(UNIQUE_ID)
     small = sum(len(each or b"") for each in (asked.image, asked.background)) < OFF_LOOP_BYTES
     new = _new(kind, asked, text) if small else await asyncio.to_thread(_new, kind, asked, text)
+    if text is None and len(tries_of) == 1:
+        new = replace(new, key=_of_tries(tries_of[0]))
     job, is_new = await here.jobs.submit(caller.tenant, new)
     if is_new:
         here.sink.count("segserve_jobs_total", task=kind.name, state="queued")
@@ -67,6 +71,12 @@ def task_taken(query: _Pairs, sent: Sent) -> tuple[str | None, _Pairs, Sent]:
 
 def _new(kind: TaskKind, asked: JobRequest, key: str | None) -> NewJob:
     return NewJob(kind.name, asked.encode(), None if key is None else Key(key, asked.fingerprint()))
+
+
+def _of_tries(unique_id: str) -> Key:
+    """A key that no caller can send, and the same for each try of one request. What was asked need not be compared:
+    it is the same, though an image by URL may have changed between two tries."""
+    return Key(f"{UNIQUE_ID} {unique_id}", hashlib.sha256(unique_id.encode()).hexdigest())
 
 
 def _key(request: Request) -> str | None:

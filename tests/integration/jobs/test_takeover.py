@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -21,7 +22,8 @@ import redis
 from deploy.valkey import EmbeddedValkey
 from tests.bad_input import PNG
 from tests.data import ROOT
-from tests.integration.jobs.served import CALLS, HELD
+from tests.integration.jobs.served import CALLS, DIES, HELD
+from tests.integration.proxy.haproxy import proxy
 from tests.integration.trivial.platform import eventually
 
 pytestmark = pytest.mark.integration
@@ -37,6 +39,7 @@ class Gateways:
     environment: dict[str, str]
     calls: Path
     held: Path
+    dies: Path
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     clients: ExitStack = field(default_factory=ExitStack)
 
@@ -70,7 +73,7 @@ def healthy(client: httpx.Client) -> bool:
 
 @contextmanager
 def gateways(folder: Path, url: str) -> Iterator[Gateways]:
-    calls, held = folder / "calls", folder / "held"
+    calls, held, dies = folder / "calls", folder / "held", folder / "dies"
     calls.touch()
     variables = {
         "SEGSERVE_REDIS_URL": url,
@@ -78,8 +81,9 @@ def gateways(folder: Path, url: str) -> Iterator[Gateways]:
         "SEGSERVE_JOB_LEASE_S": str(LEASE_S),
         CALLS: str(calls),
         HELD: str(held),
+        DIES: str(dies),
     }
-    found = Gateways(variables, calls, held)
+    found = Gateways(variables, calls, held, dies)
     try:
         yield found
     finally:
@@ -165,14 +169,38 @@ def test_a_job_under_which_three_gateways_died_has_failed(several: Gateways) -> 
     assert len(several.asked()) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="HAProxy exists for Linux only")
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [(f"{JOBS}?task=semantic", {}), ("/v1/semantic", {"Prefer": "respond-async"})],
+    ids=["job", "task"],
+)
+def test_a_gateway_that_dies_when_it_has_made_a_job_leaves_one(
+    several: Gateways, path: str, more: dict[str, str]
+) -> None:
+    started = [several.start(SEGSERVE_JOBS_AT_ONCE="0") for _ in range(2)]
+    ports = [client.base_url.port or 0 for _, client in started]
+    with TemporaryDirectory(prefix="sg-") as folder, proxy(Path(folder), ports, 30) as front, front.client() as caller:
+        several.dies.touch()
+        answer = caller.post(path, content=PNG, headers={**RAW, **more})
+        assert [process.poll() for process, _ in started].count(None) == 1, "one is dead"
+        assert answer.status_code == 202, answer.text
+        assert [each["id"] for each in caller.get(JOBS).json()["jobs"]] == [answer.json()["id"]]
+        other = caller.post(path, content=PNG, headers={**RAW, **more})
+        assert len(caller.get(JOBS).json()["jobs"]) == 2, "the same picture, asked for anew"
+        assert other.json()["id"] != answer.json()["id"]
+
+
 @pytest.mark.parametrize("at", [2, 30, -20], ids=["length", "options", "image"])
 def test_a_job_whose_request_was_damaged_in_the_store_has_failed_and_the_next_runs(several: Gateways, at: int) -> None:
     _, keeper = several.start(SEGSERVE_JOBS_AT_ONCE="0")
     damaged, whole = submitted(keeper), submitted(keeper)
     with redis.Redis.from_url(several.environment["SEGSERVE_REDIS_URL"]) as by_hand:
         (record,) = by_hand.keys(f"*{damaged.rpartition('/')[2]}")
-        request = bytearray(by_hand.hget(record, "request") or b"")
-        assert bytes(request).endswith(PNG)
+        kept = by_hand.hget(record, "request")
+        assert isinstance(kept, bytes)
+        assert kept.endswith(PNG)
+        request = bytearray(kept)
         request[at] ^= 1
         by_hand.hset(record, "request", bytes(request))
     several.start()

@@ -19,8 +19,9 @@ EVENTS = 5
 
 
 async def length(request: Request) -> Response:
-    """How many bytes came, and under which id."""
-    return JSONResponse({"bytes": len(await request.body()), "id": request.headers.get("x-request-id")})
+    """How many bytes came, and under which ids."""
+    ids = {"id": request.headers.get("x-request-id"), "unique_ids": request.headers.getlist("x-unique-id")}
+    return JSONResponse({"bytes": len(await request.body()), **ids})
 
 
 async def refused(request: Request) -> Response:
@@ -94,17 +95,22 @@ def application() -> Iterator[int]:
 
 
 @contextmanager
-def misbehaving(cuts: bool) -> Iterator[int]:
-    """A server that is healthy when asked, and closes every other connection unanswered, or says nothing at all."""
+def misbehaving(cuts: bool, heard: list[bytes] | None = None) -> Iterator[int]:
+    """A server that is healthy when asked, and closes every other connection unanswered, or says nothing at all;
+    `heard` takes the beginning of each request."""
     listener = socket.create_server(("127.0.0.1", 0))
     open_connections: list[socket.socket] = []
 
     def meet(connection: socket.socket) -> None:
         with suppress(OSError):  # HAProxy may think better of it
-            if connection.recv(65536).startswith(b"GET /-/healthz"):
+            begun = connection.recv(65536)
+            if begun.startswith(b"GET /-/healthz"):
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 connection.close()
-            elif cuts:
+                return
+            if heard is not None:
+                heard.append(begun)
+            if cuts:
                 connection.close()
 
     def serve() -> None:

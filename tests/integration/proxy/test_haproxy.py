@@ -82,7 +82,7 @@ def test_it_opens_the_public_port_and_a_socket_for_its_owner(before_app: Proxy) 
 def test_a_body_passes_whole_under_the_callers_id(before_app: Proxy, size: int) -> None:
     with before_app.client() as client:
         answer = client.post("/length", content=b"x" * size, headers=IDENTIFIER)
-        assert answer.json() == {"bytes": size, "id": "caller.1"}
+        assert (answer.json()["bytes"], answer.json()["id"]) == (size, "caller.1")
         made = client.post("/length", content=b"x" * size, headers={"X-Request-ID": 'no "id"'})
         assert re.fullmatch("[0-9a-f]{32}", made.json()["id"])
         assert made.headers["x-request-id"] == made.json()["id"]
@@ -131,18 +131,41 @@ def test_before_any_gateway_runs_it_says_so(folder: Path) -> None:
         told(client.get("/v1/models"), 503, "model_unavailable")
 
 
-def test_what_a_dying_gateway_had_is_sent_to_another_but_no_job_twice(folder: Path) -> None:
+def test_what_a_dying_gateway_had_is_sent_to_another_under_the_same_unique_id(folder: Path) -> None:
+    heard: list[bytes] = []
     with ExitStack() as stack:
-        cutting = stack.enter_context(misbehaving(cuts=True))
+        cutting = stack.enter_context(misbehaving(cuts=True, heard=heard))
         good = stack.enter_context(application())
         found = stack.enter_context(proxy(folder, [cutting, good], PATIENCE_S))
         client = stack.enter_context(found.client())
         bodies = [b"x" * (BUFFER_BYTES // 2)] * 12
         answers = [client.post("/length", content=body) for body in bodies]
         assert [answer.status_code for answer in answers] == [200] * 12
-        jobs = [client.post("/v1/jobs", content=b"x") for _ in range(8)]
-        assert {answer.status_code for answer in jobs} == {200, 503}
-        told(next(answer for answer in jobs if answer.status_code == 503), 503, "model_unavailable")
+        heard.clear()
+        forged = [("X-Unique-ID", "mine"), ("X-UNIQUE-ID", "mine")]
+        jobs = [client.post("/v1/jobs", content=b"x", headers=forged) for _ in range(8)]
+        assert [answer.status_code for answer in jobs] == [200] * 8
+        given = [answer.json()["unique_ids"] for answer in jobs]
+        assert [len(each) for each in given] == [1] * 8
+        ids = {each[0] for each in given}
+        assert len(ids) == 8
+        assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in ids)
+        tried = {
+            line.partition(b": ")[2].decode() for line in b"".join(heard).splitlines() if b"unique-id" in line.lower()
+        }
+        assert tried, "at least one was tried there first"
+        assert tried <= ids
+
+
+def test_a_deletion_is_not_sent_again(folder: Path) -> None:
+    with ExitStack() as stack:
+        cutting = stack.enter_context(misbehaving(cuts=True))
+        good = stack.enter_context(application())
+        found = stack.enter_context(proxy(folder, [cutting, good], PATIENCE_S))
+        client = stack.enter_context(found.client())
+        answers = [client.delete("/v1/images") for _ in range(8)]
+        assert {answer.status_code for answer in answers} == {405, 503}
+        told(next(answer for answer in answers if answer.status_code == 503), 503, "model_unavailable")
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(folder: Path) -> None:

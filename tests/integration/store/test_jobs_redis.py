@@ -93,10 +93,9 @@ async def test_a_request_that_comes_back_altered_is_told_and_the_job_ends(
     for at in (0, 1000, len(request) - 1):
         job = await put(stores.jobs, request)
         (record,) = [key for key in by_hand.scan_iter() if job.job_id.encode() in key]
-        kept = bytearray(by_hand.hget(record, "request") or b"")
+        kept = by_hand.hget(record, "request")
         assert kept == request
-        kept[at] ^= 0x10
-        by_hand.hset(record, "request", bytes(kept))
+        by_hand.hset(record, "request", request[:at] + bytes([request[at] ^ 0x10]) + request[at + 1 :])
         lease = await stores.jobs.take()
         assert lease is not None
         assert (lease.job_id, lease.request, lease.is_damaged) == (job.job_id, None, True)

@@ -76,6 +76,31 @@ def test_a_key_makes_one_job(client: Client) -> None:
         client.jobs.submit("panoptic", scene(), key="k")
 
 
+class Lost(httpx.HTTPTransport):
+    """The way to a server whose first answer is lost: something before it tells the caller to come again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        self.answers += 1
+        if self.answers > 1:
+            return answer
+        answer.close()
+        return httpx.Response(503, headers={"Retry-After": "0"})
+
+
+def test_a_second_try_of_one_call_makes_no_second_job() -> None:
+    way = Lost()
+    with Served(Settings(jobs_at_once=0)) as url, Client(url, transport=way) as client:
+        first = client.jobs.submit("semantic", scene())
+        assert way.answers == 2
+        assert [job.id for job in client.jobs.list()] == [first.id]
+        assert client.jobs.submit("semantic", scene()).id != first.id, "another call is another job"
+
+
 def test_what_is_wrong_is_raised_at_once_or_with_the_result(client: Client) -> None:
     with pytest.raises(InvalidOption, match="simplify"):
         client.jobs.submit("semantic", scene(), simplify=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -13,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.doorway import Doorway, middlewares
 from services.gateway.replay import Replay
+from shared.serving.ingress import Place
 
 
 async def seen(request: Request) -> JSONResponse:
@@ -21,8 +23,8 @@ async def seen(request: Request) -> JSONResponse:
     return response
 
 
-async def ask(headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
-    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: "proxy")
+async def ask(headers: dict[str, str] | list[tuple[str, str]], place: Place = "proxy") -> httpx.Response:
+    app = Doorway(Starlette(routes=[Route("/", seen)]), lambda: place)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return await client.get("/", headers=headers)
 
@@ -39,6 +41,23 @@ async def test_a_missing_a_malformed_and_a_doubled_id_are_replaced() -> None:
         (identifier,) = answer.headers.get_list("x-request-id")
         assert re.fullmatch("[0-9a-f]{32}", identifier)
         assert [value for name, value in answer.json() if name == "x-request-id"] == [identifier]
+
+
+async def unique_id(headers: list[tuple[str, str]], place: Place) -> str:
+    answer = await ask(headers, place)
+    assert "x-unique-id" not in answer.headers, "nobody is told"
+    (found,) = [value for name, value in answer.json() if name.replace("_", "-") == "x-unique-id"]
+    return str(found)
+
+
+@pytest.mark.parametrize("place", ["proxy", "spare", "gateway"])
+async def test_one_unique_id_goes_in_which_the_public_ports_caller_does_not_choose(place: Place) -> None:
+    given = await unique_id([("X-Unique-ID", "given")], place)
+    assert (given == "given") == (place != "proxy")
+    for headers in ([], [("X-Unique-ID", "a b")], [("X-Unique-ID", "a")] * 2, [("X_Unique_ID", "a")]):
+        made = {await unique_id(headers, place) for _ in range(2)}
+        assert len(made) == 2
+        assert all(re.fullmatch("[0-9a-f]{32}", each) for each in made)
 
 
 async def test_headers_that_steer_serve_do_not_pass() -> None:
@@ -83,7 +102,7 @@ async def test_headers_that_steer_serve_do_not_pass_with_a_websocket() -> None:
     doorway = Doorway(inside, lambda: "proxy")
     await doorway({"type": "websocket", "path": "/v1/promptable/stream", "headers": headers}, receive, send)
     passed = dict(came[0]["headers"])
-    assert passed.keys() == {b"sec-websocket-protocol", b"x-request-id"}
+    assert passed.keys() == {b"sec-websocket-protocol", b"x-request-id", b"x-unique-id"}
     assert re.fullmatch(b"[0-9a-f]{32}", passed[b"x-request-id"])
     assert sent[0]["headers"] == [(b"x-other", b"stays"), (b"x-request-id", passed[b"x-request-id"])]
 

@@ -269,6 +269,26 @@ async def test_a_key_makes_one_job_of_the_same_request(gateway: Running) -> None
     assert gateway.sink.total("segserve_jobs_total", state="queued") == 1
 
 
+async def test_the_tries_of_one_request_make_one_job(gateway: Running) -> None:
+    async def tried(unique_id: str, **more: str) -> str:
+        answer = await sent(gateway, headers={**RAW, "X-Unique-ID": unique_id, **more})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    first = await tried("a")
+    assert await tried("a") == first
+    preferred = await gateway.client.post(
+        "/v1/semantic", content=PNG, headers={**RAW, "X-Unique-ID": "a", "Prefer": "respond-async"}
+    )
+    assert preferred.json()["id"] == first
+    others = [await tried("b"), await tried("a", **{"Idempotency-Key": "a"}), (await sent(gateway)).json()["id"]]
+    assert len({first, *others}) == 4
+    assert await tried("c", **{"Idempotency-Key": "a"}) == others[1], "a caller's own key goes before"
+    doubled = [("X-Unique-ID", "a"), ("X-Unique-ID", "a"), *RAW.items()]
+    assert (await sent(gateway, headers=doubled)).json()["id"] not in {first, *others}
+    assert gateway.sink.total("segserve_jobs_total", state="queued") == 5
+
+
 async def test_tenants_see_only_their_own() -> None:
     async with running(settings=KEYS) as gateway:
         ada, bo = {"X-API-Key": "k1"}, {"X-API-Key": "k2"}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.doorway import Doorway
@@ -21,9 +22,11 @@ class Gateways:
     def __init__(self, deaths: int = 0, after: int = 99) -> None:
         self.deaths, self.after = deaths, after
         self.seen: list[bytes] = []
+        self.unique_ids: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
+        self.unique_ids.append(Headers(scope=scope)["x-unique-id"])
         for _ in range(self.after if self.deaths else 99):
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
@@ -73,6 +76,10 @@ async def test_a_gateway_that_dies_is_asked_once_more_with_the_whole_body(after:
     answer = await ask(behind)
     assert (answer.status_code, answer.content) == (200, b"one two three")
     assert len(behind.seen) == 2
+    assert behind.unique_ids[0] == behind.unique_ids[1]
+    again = Gateways()
+    await ask(again)
+    assert again.unique_ids[0] != behind.unique_ids[0], "another request has another"
 
 
 async def test_two_deaths_are_told_in_our_words() -> None:
