@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from shared.client.pictures import Picture
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic
-from shared.client.sending import background_taken, read, sent, wire
+from shared.client.sending import read, sent, wire
 from shared.client.transport import Transport, foreign, told
+from shared.client.uploading import background_taken
 from shared.errors import DeadlineExceeded, SegServeError
 from shared.types import JobState, JobTask, Prompt
 
@@ -78,7 +79,7 @@ class Jobs:
         `key`: sent again with the same request, it makes no second job; without one only the tries of this call make
         none. What the task itself would refuse without looking at the picture's pixels is refused here.
         """
-        second = background_taken(options)
+        second = background_taken(self._transport, options)
         several = None if prompts is None else [wire(each) if isinstance(each, Prompt) else each for each in prompts]
         request = sent(picture, {"task": task, "prompts": several, **options}, second)
         headers = {"Idempotency-Key": uuid.uuid4().hex if key is None else key}

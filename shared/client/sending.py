@@ -62,15 +62,3 @@ def wire(prompt: Prompt) -> dict[str, Any]:
     if prompt.text is not None:
         fields["text"] = prompt.text
     return fields
-
-
-def background_taken(options: dict[str, Any]) -> dict[str, bytes]:
-    """The option `background` where it is a picture: taken out, for its image to be sent or its id to be named."""
-    background = options.get("background")
-    if background is None or (isinstance(background, str) and background.startswith("#")):
-        return {}
-    del options["background"]
-    if (known := image_id_of(background)) is None:
-        return {"background_image": encoded(background)}
-    options["background_id"] = known
-    return {}

@@ -13,8 +13,9 @@ from shared.client.clicks import MAX_IMAGE_BYTES, Clicks
 from shared.client.jobs import Jobs
 from shared.client.pictures import Picture, encoded, image_id_of, url_of
 from shared.client.results import Everything, Instances, Panoptic, Prompted, Semantic, Uploaded
-from shared.client.sending import Options, Result, background_taken, form, given, read, sent, wire
-from shared.client.transport import Closing, Transport, foreign, told
+from shared.client.sending import Options, Result, given, read, sent, wire
+from shared.client.transport import Closing, Transport
+from shared.client.uploading import Progress, background_taken, upload, upload_many
 from shared.errors import SegServeError
 from shared.types import Prompt
 
@@ -161,47 +162,30 @@ class Client(Closing):
 
     def upload(self, picture: Picture, *, embed: Sequence[str] | None = None) -> Uploaded:
         """Store a picture, to be named in place of sending it; `embed`: models whose embedding is computed ahead."""
-        options = {"embed": embed}
-        if url_of(picture) is None:
-            request: dict[str, Any] = {"files": {"image": encoded(picture)}, "data": form(options)}
-        else:
-            request = sent(picture, options)
-        return read(Uploaded, self._transport.request("POST", "/v1/images", **request))
+        return upload(self._transport, picture, embed)
 
     def upload_many(
         self,
         pictures: Sequence[Picture],
         *,
         embed: Sequence[str] | None = None,
-        progress: Callable[[int, int, int | None], None] = lambda *_: None,
+        progress: Progress = lambda *_: None,
     ) -> tuple[Uploaded | SegServeError, ...]:
-        """Store many pictures in one request: for each the upload, or the error that it alone met.
+        """Store many pictures, those that are sent in one request: for each the upload, or the error that it alone met.
 
         `progress` is called with the pictures done, those of them that failed, and how many there are in all (None
         while they are being sent). It may take longer than `timeout_s`.
         """
-        files = [("image", (str(index), encoded(picture))) for index, picture in enumerate(pictures)]
-        answer: Any = None
-        for name, data in self._transport.events("/v1/images", files=files, data=form({"embed": embed})):
-            if name == "progress":
-                progress(data["done"], data["failed"], data["total"])
-            elif name == "result":
-                answer = data
-        try:
-            return tuple(
-                told(each["error"], 200) if "error" in each else Uploaded.of(each) for each in answer["images"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise foreign(200) from error
+        return upload_many(self._transport, pictures, embed, progress)
 
     def picture(self, task: str, picture: Picture, form: str, **options: Any) -> bytes:
         """A picture made of the masks: `form` overlay, cutout, blur, replace or recolor, as PNG (of several cut-outs a
         zip).
 
         `task` is semantic, instance, panoptic, promptable (with `prompts` as on the wire) or promptable/everything.
-        With replace, `background` is a colour `#rrggbb` or another picture.
+        With replace, `background` is a colour `#rrggbb` or another picture; one by URL is stored on the way.
         """
-        second = background_taken(options)
+        second = background_taken(self._transport, options)
         return self._transport.content(f"/v1/{task}", **sent(picture, {"format": form, **options}, second))
 
     def delete(self, picture: Uploaded | str) -> None:

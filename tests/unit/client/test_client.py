@@ -21,7 +21,15 @@ from services.gateway.app import create_app
 from services.gateway.inprocess import InProcessDirectory
 from shared.client import Client, Uploaded
 from shared.client.pictures import Picture
-from shared.errors import ImageNotFound, InvalidOption, Malformed, ModelNotFound, Unauthorized, UnsupportedFormat
+from shared.errors import (
+    ImageNotFound,
+    ImageUrlFailed,
+    InvalidOption,
+    Malformed,
+    ModelNotFound,
+    Unauthorized,
+    UnsupportedFormat,
+)
 from shared.settings import Settings
 from shared.store.images_memory import MemoryImageStore
 from shared.store.keys import image_id
@@ -109,21 +117,62 @@ def test_panoptic_ids_are_the_models_own(client: Client) -> None:
     assert [part.isthing for part in answer.segments] == [part.id != 4 for part in answer.segments]
 
 
-def test_a_url_is_fetched_by_a_server_that_has_this_switched_on(client: Client, tmp_path: Path) -> None:
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[str]:
+    """A server of pictures, not ours: `scene.png`, and `text`, which is none."""
     (tmp_path / "scene.png").write_bytes(encoded(scene()))
+    (tmp_path / "text").write_text("no picture")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as far:
-        threading.Thread(target=far.serve_forever).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
         try:
-            where = f"http://127.0.0.1:{far.server_port}/scene.png"
-            with pytest.raises(InvalidOption, match="switched off"):
-                client.semantic(where)
-            hosts = (f"127.0.0.1:{far.server_port}",)
-            with Served(Settings(image_urls="http", image_url_hosts=hosts)) as url, Client(url) as other:
-                np.testing.assert_array_equal(other.semantic(where).label_map(), scene()[..., 0])
-                assert other.upload(where).width == 60
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
-            far.shutdown()
+            server.shutdown()
+
+
+@pytest.fixture
+def fetching(far: str) -> Iterator[Client]:
+    """Of a server that fetches from there."""
+    hosts = (far.removeprefix("http://"),)
+    with Served(Settings(image_urls="http", image_url_hosts=hosts)) as url, Client(url) as found:
+        yield found
+
+
+def test_a_url_is_fetched_by_a_server_that_has_this_switched_on(client: Client, far: str, fetching: Client) -> None:
+    where = f"{far}/scene.png"
+    with pytest.raises(InvalidOption, match="switched off"):
+        client.semantic(where)
+    np.testing.assert_array_equal(fetching.semantic(where).label_map(), scene()[..., 0])
+    assert fetching.upload(where).width == 60
+
+
+def test_many_pictures_may_come_by_url_and_each_fails_alone(client: Client, far: str, fetching: Client) -> None:
+    reports: list[tuple[int, int, int | None]] = []
+    sent: list[Picture] = [f"{far}/scene.png", scene() + 1, f"{far}/nowhere", f"{far}/text", b"no image"]
+    found = fetching.upload_many(sent, embed=["wand"], progress=lambda *report: reports.append(report))
+    assert [type(each) for each in found] == [
+        Uploaded, Uploaded, ImageUrlFailed, UnsupportedFormat, UnsupportedFormat,
+    ]  # fmt: skip
+    first = found[0]
+    assert isinstance(first, Uploaded)
+    assert (first.image_id, first.embeddings) == (image_id(encoded(scene())), {"wand": "computed"})
+    assert reports[-1] == (5, 3, 5)
+    assert {total for _, _, total in reports} <= {None, 5}
+    (alone,) = fetching.upload_many([f"{far}/scene.png"])
+    assert isinstance(alone, Uploaded)
+    with pytest.raises(ModelNotFound):
+        fetching.upload_many([f"{far}/scene.png"], embed=["nobody"])
+    (refused,) = client.upload_many([f"{far}/scene.png"])
+    assert isinstance(refused, InvalidOption), "of a server that has this switched off"
+
+
+def test_a_background_may_come_by_url(far: str, fetching: Client) -> None:
+    photo, where = scene() + 1, f"{far}/scene.png"
+    shown = fetching.picture("instance", photo, "replace", background=where, matting=False)
+    assert shown == fetching.picture("instance", photo, "replace", background=scene(), matting=False)
+    job = fetching.jobs.submit("instance", photo, format="replace", background=where, matting=False)
+    assert fetching.jobs.content(fetching.jobs.wait(job)) == shown
 
 
 def test_every_kind_of_picture_is_the_same_picture(client: Client, tmp_path: Path) -> None:
