@@ -13,6 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.doorway import Doorway
 from services.gateway.replay import Replay
 from shared.serving.ingress import Place
+from shared.settings import Settings
+from tests.bad_input import PNG
+from tests.unit.gateway.running import running
 from tests.unit.serving.held import skip
 
 
@@ -68,6 +71,40 @@ class Said:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers.items())})
         await send({"type": "http.response.body", "body": b"in words"})
+
+
+class Mute:
+    """A gateway that does what it is asked, and dies the first time before it says so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.answered = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            self.answered += message["type"] == "http.response.start"
+            if self.answered > 1:
+                await send(message)
+
+        await self.app(scope, receive, told)
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [("/v1/jobs?task=semantic", {}), ("/v1/semantic", {"Prefer": "respond-async"})],
+    ids=["job", "task"],
+)
+async def test_a_gateway_that_dies_when_it_has_made_a_job_leaves_one(path: str, more: dict[str, str]) -> None:
+    async with running(settings=Settings(jobs_at_once=0)) as gateway:
+        mute = Mute(gateway.app)
+        door = Doorway(Replay(mute), lambda: "proxy")
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://test") as client:
+            headers = {"Content-Type": "image/png", "X-Unique-ID": "forged", **more}
+            answer = await client.post(path, content=PNG, headers=headers)
+            assert (answer.status_code, mute.answered) == (202, 2), answer.text
+            jobs = (await client.get("/v1/jobs")).json()["jobs"]
+            assert [job["id"] for job in jobs] == [answer.json()["id"]]
+            other = await client.post(path, content=PNG, headers=headers)
+            assert other.json()["id"] != answer.json()["id"], "the same header of another request says nothing"
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 99])
