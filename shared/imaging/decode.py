@@ -105,6 +105,10 @@ def _decode(data: bytes, header: ImageHeader, factor: int) -> UInt8Array:
         stored = _by_opencv(data, factor)
         if stored is not None:
             return upright(stored, header.orientation)
+    if header.format == "webp" and _is_lossy_alone(data):
+        stored = _by_opencv(data)
+        if stored is not None:
+            return stored
     image = open_image(data, header.format)
     if header.format == "jpeg" and image.info.get("progressive") and isinstance(image.fp, BytesIO):
         _check_scans(data, image.fp.tell(), header)
@@ -124,11 +128,18 @@ def _in_srgb(pixels: UInt8Array, image: ImageFile.ImageFile) -> UInt8Array:
     return to_srgb(pixels, profile, grey=image.mode in _GREY_MODES) if profile else pixels
 
 
-def _by_opencv(data: bytes, factor: int) -> UInt8Array | None:
+def _by_opencv(data: bytes, factor: int = 1) -> UInt8Array | None:
     """Pixels as they are stored, or of a JPEG those of a smaller copy; None where OpenCV cannot tell."""
     how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[factor]
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     return None if stored is None else np.asarray(stored, dtype=np.uint8)
+
+
+def _is_lossy_alone(data: bytes) -> bool:
+    """Whether a WebP is one lossy frame and nothing else (RFC 9649, simple file format): without alpha, animation,
+    profile and EXIF. Pillow would compose it on a canvas as a frame of an animation, in four times as long."""
+    length = int.from_bytes(data[16:20], "little")
+    return data[12:16] == b"VP8 " and int.from_bytes(data[4:8], "little") == 12 + length + length % 2 == len(data) - 8
 
 
 def _is_for_opencv(image: ImageFile.ImageFile, plain: PlainJpeg | None, header: ImageHeader) -> bool:

@@ -73,6 +73,39 @@ def test_the_fast_path_equals_pillow(orientation: int, mode: str, progressive: b
     np.testing.assert_array_equal(through(data), expected)
 
 
+@pytest.mark.parametrize("size", [(37, 53), (1, 1), (16, 33), (480, 641)], ids=str)
+@pytest.mark.parametrize("quality", [5, 80, 100])
+def test_a_lossy_webp_equals_pillow(size: tuple[int, int], quality: int) -> None:
+    noisy = np.random.default_rng(quality).integers(0, 256, (*size, 3), dtype=np.uint8)
+    data = encode(noisy, "webp", quality=quality)
+    assert data[12:16] == b"VP8 "
+    with Image.open(BytesIO(data)) as slow:
+        np.testing.assert_array_equal(through(data), np.asarray(slow.convert("RGB")))
+
+
+def test_a_broken_lossy_webp_is_refused_where_pillow_refuses_it() -> None:
+    random = np.random.default_rng(0)
+    data = encode(random.integers(0, 256, (64, 64, 3), dtype=np.uint8), "webp", quality=60)
+    refused = 0
+    for turn in range(200):
+        broken = bytearray(data)
+        if turn % 2:
+            broken = broken[: 2 * int(random.integers(30, len(data) // 2))]
+            broken[4:8], broken[16:20] = ((len(broken) - less).to_bytes(4, "little") for less in (8, 20))
+        else:
+            broken[int(random.integers(20, len(data)))] = int(random.integers(256))
+        try:
+            with Image.open(BytesIO(broken)) as slow:
+                expected = np.asarray(slow.convert("RGB"))
+        except OSError:
+            refused += 1
+            with pytest.raises(Malformed):
+                decode(bytes(broken), **LIMITS)
+        else:
+            np.testing.assert_array_equal(decode(bytes(broken), **LIMITS), expected)
+    assert 50 < refused < 150
+
+
 def test_gif_palette_and_animation() -> None:
     first = Image.fromarray(PICTURE).quantize(64)
     second = Image.new("P", first.size)
