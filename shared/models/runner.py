@@ -52,6 +52,12 @@ Finish = Callable[[DenseInput, Sequence[Seen]], Out]
 """From an image and its views' outputs to its answer; several views only with test-time augmentation."""
 
 
+def largest(views: Sequence[Seen]) -> tuple[int, int]:
+    """The largest (height, width) at which one of these views shows the image."""
+    sizes = [each.view.placement.valid for each in views]
+    return max(size.height for size in sizes), max(size.width for size in sizes)
+
+
 class DenseModel(Generic[Out]):
     """A `protocols.Model` of dense input on one engine. Several roles of one network share the engine."""
 

@@ -20,7 +20,7 @@ from shared.models.normalise import pixel_graph
 from shared.models.postprocess.dense_crf import refined_labels
 from shared.models.postprocess.semantic import label_map
 from shared.models.postprocess.upsample import Grid
-from shared.models.runner import DenseModel, Finish, Seen
+from shared.models.runner import DenseModel, Finish, Seen, largest
 from shared.models.weights import Library, Weighted, load_network
 from shared.protocols import LoadedModels
 from shared.types import DenseInput, Role, SemanticOutput
@@ -97,11 +97,10 @@ def semantic_finish(card: Card) -> Finish[SemanticOutput]:
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         grids = [Grid(seen.outputs[LOGITS], seen.view.placement.extent, seen.view.mirrored) for seen in views]
         require_classes(card, grids[0].logits.shape[0], classes)
-        height, width = item.size
         if item.crf and card.dense_crf is not None:
-            shown = math.prod(place(card.preprocess, height, width).valid)
+            shown = math.prod(place(card.preprocess, *item.size).valid)
             return refined_labels(grids, item.pixels, shown, card.dense_crf, temperature)
-        return label_map(grids, (height, width), classes, temperature, alone=item.labels_alone)
+        return label_map(grids, item.size, classes, temperature, alone=item.labels_alone, seen=largest(views))
 
     return finish
 

@@ -23,7 +23,7 @@ from shared.models.postprocess.mask_queries import Wanted, instances
 from shared.models.postprocess.prompt_masks import padded
 from shared.models.postprocess.semantic import label_map
 from shared.models.postprocess.upsample import Grid
-from shared.models.runner import Finish, Seen
+from shared.models.runner import Finish, Seen, largest
 from shared.models.weights import TRANSFORMERS
 from shared.protocols import LoadedModels
 from shared.types import DenseInput, InstanceOutput, PanopticOutput, Role, SemanticOutput
@@ -50,7 +50,7 @@ def _load_windowed(card: Card, options: LoadOptions) -> LoadedModels:
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         require_classes(card, views[0].outputs[SCORES].shape[0], classes)
         grids = [_grid(seen, SCORES) for seen in views]
-        return label_map(grids, item.size, classes, scores=[_at_most_one] * len(views))
+        return label_map(grids, item.size, classes, scores=[_at_most_one] * len(views), seen=largest(views))
 
     return prepared.loaded({"semantic": prepared.model("semantic", finish)}, options.roles)
 
@@ -100,7 +100,8 @@ def semantic_finish(card: Card, space: LabelSpace) -> Finish[SemanticOutput]:
 
     def finish(item: DenseInput, views: Sequence[Seen]) -> SemanticOutput:
         scores = [_class_scores(_probabilities(card, space, seen)[:, :-1]) for seen in views]
-        return label_map([_grid(seen) for seen in views], item.size, len(space.labels), scores=scores)
+        grids = [_grid(seen) for seen in views]
+        return label_map(grids, item.size, len(space.labels), scores=scores, seen=largest(views))
 
     return finish
 

@@ -37,7 +37,8 @@ def refined_labels(
     classes = grids[0].logits.shape[0]
     size = working_size((height, width), seen, classes)
     marginals = refined(probability_map(grids, size, temperature), resized(pixels, size, "area"), crf)
-    return label_map([Grid(marginals.permute(2, 0, 1))], (height, width), classes, scores=[lambda tile: tile])
+    grids = [Grid(marginals.permute(2, 0, 1))]
+    return label_map(grids, (height, width), classes, scores=[lambda tile: tile], seen=size)
 
 
 def refined(probabilities: Tensor, pixels: UInt8Array, crf: DenseCrf) -> Tensor:

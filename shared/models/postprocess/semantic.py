@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from shared.models.engines.host import array_of
 from shared.models.postprocess.label_upsampling import labels_at
-from shared.models.postprocess.upsample import Grid, axes, rows_per_tile, tiles
+from shared.models.postprocess.score_upsampling import Scores, enlarged
+from shared.models.postprocess.upsample import Grid, axes, rows_per_tile, tiles, values_at
 from shared.types import VOID_8, LabelArray, SemanticOutput
 
 Score = Callable[[Tensor], Tensor]
@@ -27,30 +30,60 @@ def label_map(
     temperature: float = 1.0,
     scores: Sequence[Score] = (),
     alone: bool = False,
+    seen: tuple[int, int] | None = None,
 ) -> SemanticOutput:
     """The best class of each pixel of an image of `size` (H, W), and how sure the network is of it.
 
     One grid: the largest logit, its softmax probability (logits divided by `temperature`) as confidence. Several grids
-    (test-time augmentation), or `scores` of their own: scores are averaged at each pixel, then the largest is taken.
+    (test-time augmentation), or `scores` of their own: scores are averaged at each pixel, then the largest is taken; of
+    an image larger than `seen` (h, w), the size at which the network saw it, they are averaged there and then resized.
     Labels are uint8 below 256 classes, else uint16. `alone`: the confidence will hardly be asked for.
     """
     if len(grids) == 1 and not scores and _plain(grids[0]) and classes <= VOID_8:
         return labels_at(grids[0].logits.numpy(), size, temperature, alone)
     if len(grids) == 1 and not scores and grids[0].logits.is_cuda and find_spec("triton") is not None:
         return _on_gpu(grids[0], size, classes, temperature, alone)
+    if len(grids) == 1 and not scores:
+        return _output(*_tiled(grids, size, [], temperature), classes)
+    each = list(scores) or [_softmax(temperature)] * len(grids)
+    if seen is None or math.prod(seen) >= math.prod(size):
+        return _output(*_tiled(grids, size, each), classes)
+    labels, best = _tiled(grids, seen, each)
+    sampled = _output(labels, best, classes)
+    output = _output(*enlarged(labels, best, _averaged_at(grids, seen, each), size), classes)
+    return replace(output, sampled=lambda: sampled) if classes <= VOID_8 else output
+
+
+def _tiled(
+    grids: Sequence[Grid], size: tuple[int, int], scores: Sequence[Score], temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Labels int64 and confidence f32, both [H,W], a few rows at a time; without `scores` of the one grid's logits."""
     labels = torch.empty(size, dtype=torch.int64, device=grids[0].logits.device)
-    confidence = torch.empty(size, dtype=torch.float16, device=grids[0].logits.device)
+    confidence = torch.empty(size, dtype=torch.float32, device=grids[0].logits.device)
     rows = min(rows_per_tile(grid, size[1]) for grid in grids)
-    each = scores or [_softmax(temperature)] * len(grids)
     for parts in zip(*(tiles(grid, size, rows) for grid in grids), strict=True):
         part = parts[0][0]
-        if len(parts) == 1 and not scores:
-            labels[part], confidence[part] = _sharp(parts[0][1], temperature)
+        if scores:
+            found = _averaged([score(tile) for score, (_, tile) in zip(scores, parts, strict=True)])
         else:
-            labels[part], confidence[part] = _averaged(
-                [score(tile) for score, (_, tile) in zip(each, parts, strict=True)]
-            )
-    return SemanticOutput(as_labels(labels, classes), array_of(confidence))
+            found = _sharp(parts[0][1], temperature)
+        labels[part], confidence[part] = found
+    return labels, confidence
+
+
+def _averaged_at(grids: Sequence[Grid], seen: tuple[int, int], scores: Sequence[Score]) -> Scores:
+    """The scores that `_averaged` compares, at single positions of what was seen."""
+    values = [values_at(grid, seen) for grid in grids]
+
+    def averaged(y: Tensor, x: Tensor) -> Tensor:
+        found = [score(value(y, x)[:, None])[:, 0] for score, value in zip(scores, values, strict=True)]
+        return sum(found[1:], found[0]) / len(found)
+
+    return averaged
+
+
+def _output(labels: Tensor, confidence: Tensor, classes: int) -> SemanticOutput:
+    return SemanticOutput(as_labels(labels, classes), array_of(confidence.half()))
 
 
 def probability_map(grids: Sequence[Grid], size: tuple[int, int], temperature: float = 1.0) -> Tensor:

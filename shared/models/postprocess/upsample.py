@@ -7,7 +7,7 @@ classes at full size never exist. Runs on the logits' device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +64,20 @@ def tiles(grid: Grid, size: tuple[int, int], rows: int) -> Iterator[tuple[slice,
         part = slice(start, min(start + rows, size[0]))
         band = torch.lerp(cells[down.low[part]], cells[down.high[part]], down.weight[part, None, None])
         yield part, torch.lerp(band[:, across.low], band[:, across.high], across.weight[None, :, None])
+
+
+def values_at(grid: Grid, size: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """From rows [n] and columns [n] of an image of `size` (H, W) to the logits [n, c] there: those of `tiles`."""
+    cells = grid.logits.permute(1, 2, 0).contiguous()
+    down, across = axes(grid, size)
+
+    def values(y: Tensor, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = (down.low[y], down.high[y]), (across.low[x], across.high[x])
+        tall, wide = down.weight[y, None], across.weight[x, None]
+        near = torch.lerp(cells[top, left], cells[bottom, left], tall)
+        return torch.lerp(near, torch.lerp(cells[top, right], cells[bottom, right], tall), wide)
+
+    return values
 
 
 def rows_per_tile(grid: Grid, width: int) -> int:
