@@ -23,7 +23,7 @@ from shared.types import Photo, Sight, UInt8Array
 MAX_SCANS = 100
 """Most scans of a progressive JPEG: encoders write about ten, each costs a pass over the whole image."""
 
-OVERSAMPLED = 2
+OVERSAMPLED = 1.85
 """At least so many rows and columns are decoded for each that is seen: averaging takes the rest."""
 MOST_SHIFTED = 0.25
 """What is seen may lie off by so much of a pixel at the far edge, where the last one decoded stands for fewer."""
@@ -54,11 +54,11 @@ def decode(data: bytes, *, max_pixels: int, max_side: int) -> UInt8Array:
 
 
 def decode_for(data: bytes, sight: Sight, *, max_pixels: int, max_side: int) -> Photo:
-    """`decode` for a network that sees the image at the size that `sight` says: a JPEG of at least four times that size
-    is decoded at a half, a quarter or an eighth of its own, never at less than twice what is seen.
+    """`decode` for a network that sees the image at the size that `sight` says: a JPEG of at least 3.7 times that size
+    is decoded at a half, a quarter or an eighth of its own, never at less than 1.85 times what is seen.
 
     That takes a third to a half of the time and a quarter or less of the memory; after averaging to the size that is
-    seen, grey levels differ by a quarter on average. Raises what `decode` raises.
+    seen, grey levels differ by a quarter to a half on average. Raises what `decode` raises.
     """
     header = probe(data, max_pixels=max_pixels, max_side=max_side)
     size = header.height, header.width
