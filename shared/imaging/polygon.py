@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -84,12 +85,15 @@ def _parts(region: Region) -> Iterator[tuple[IntArray, list[IntArray]]]:
     """Outer ring and holes of every 4-connected part, as open rings of corners (Nx2, xy) in pixels of the crop; the
     part with the first pixel, row by row, first."""
     spans = Spans.of(runs_of(region))
-    parts = spans.parts()
+    rings = list(_rings(spans))
+    areas = [_shoelace(ring) for ring, _ in rings]
+    parts = [0] * len(rings)
+    if sum(area > 0 for area in areas) > 1:
+        parts = spans.parts()[spans.at(np.array([pixel for _, pixel in rings]))].tolist()
     outer: dict[int, IntArray] = {}
     holes: defaultdict[int, list[IntArray]] = defaultdict(list)
-    for ring, (row, column) in _rings(spans):
-        part = int(parts[spans.at(row, column)])
-        if _shoelace(ring) > 0:
+    for (ring, _), area, part in zip(rings, areas, parts, strict=True):
+        if area > 0:
             outer[part] = ring
         else:
             holes[part].append(ring)
@@ -97,84 +101,84 @@ def _parts(region: Region) -> Iterator[tuple[IntArray, list[IntArray]]]:
         yield ring, holes[part]
 
 
-def _rings(spans: Spans) -> Iterator[tuple[IntArray, tuple[int, int]]]:
+def _rings(spans: Spans) -> Iterator[tuple[IntArray, IntArray]]:
     """Rings around the set pixels, each with one pixel (row, column) that lies inside along it; the one with the first
     corner, row by row, first."""
-    corners, pixels, across, along = _linked_corners(spans)
-    unseen = np.ones(len(corners), np.bool_)
-    step, turn = across.tolist(), along.tolist()
-    for start in range(len(corners)):
-        if not unseen[start]:
-            continue
-        path, here = [], start
-        while True:
-            there = step[here]
-            path += [here, there]
+    corners = _linked_corners(spans)
+    turn, unseen = corners.along.tolist(), bytearray(b"\1") * len(corners.along)
+    is_above = (corners.pixels[:, 0] < corners.places[:, 1]).tolist()
+    start = unseen.find(1)
+    while start >= 0:
+        path, here = list[int](), start
+        while unseen[here]:
+            there = here ^ 1
+            unseen[here] = unseen[there] = 0
+            path += (here, there)
             here = turn[there]
-            if here == start:
-                break
-        unseen[path] = False
-        if _is_backwards(corners[path[0]], corners[path[1]], pixels[path[0]]):
+        if is_above[start]:  # its edge goes to the right: outer rings shall sum up positive
             path.reverse()
-        for piece in _simple_cycles(path, corners):
-            row, column = pixels[piece[0]]
-            yield corners[piece], (int(row), int(column))
+        for piece in _simple_cycles(np.array(path), corners):
+            yield corners.places[piece], corners.pixels[piece[0]]
+        start = unseen.find(1, start)
 
 
-def _linked_corners(spans: Spans) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """Corners of the mask's outline: positions (xy), the set pixel (row, column) each belongs to, and for each the
-    corner at the other end of its horizontal and of its vertical edge.
+@dataclass(frozen=True, slots=True)
+class _Corners:
+    """Corners of a mask's outline, row by row. The first and the second are the ends of a horizontal edge, and so are
+    the third and the fourth ...
 
     At a vertex where two set pixels touch diagonally there are two corners, one for each pixel.
     """
+
+    places: IntArray
+    """Nx2, xy."""
+    pixels: IntArray
+    """Nx2: row and column of the set pixel that each belongs to."""
+    along: IntArray
+    """The corner at the other end of each one's vertical edge."""
+    vertices: IntArray
+    """A number for each one's vertex."""
+    shared: NDArray[np.bool_]
+    """Whether another corner has the same vertex."""
+
+
+def _linked_corners(spans: Spans) -> _Corners:
     x, y, kinds = vertices(spans)
-    double = np.repeat(np.arange(kinds.size), _KINDS[kinds])
-    second = np.concatenate([[False], double[1:] == double[:-1]])
-    y, x, kinds = y[double], x[double], kinds[double]
-    quadrant = _QUADRANTS[kinds, second.astype(np.int64)]
-    owner = np.where(_KINDS[kinds] == 1, _OWNERS[kinds], quadrant)
-    corners = np.stack([x, y], axis=1)
-    pixels = np.stack([y - 1 + owner // 2, x - 1 + owner % 2], axis=1)
-    # Of two corners at one vertex, the one whose edge goes left (up) ends the edge that the other's begins after.
-    left, up = quadrant % 2 == 0, quadrant // 2 == 0
-    across = _paired(np.lexsort((~left, x, y)))
-    along = _paired(np.lexsort((~up, y, x)))
-    return corners, pixels, across, along
+    vertex = np.repeat(np.arange(kinds.size), _KINDS[kinds])
+    second = np.zeros(vertex.size, np.int64)
+    second[1:] = vertex[1:] == vertex[:-1]
+    x, y, kinds = x[vertex], y[vertex], kinds[vertex]
+    quadrant = _QUADRANTS[kinds, second]
+    shared = _KINDS[kinds] == 2
+    owner = np.where(shared, quadrant, _OWNERS[kinds])
+    # Here, by columns, each pair is a vertical edge. Of two corners at one vertex, the one whose edge goes up (left)
+    # ends the edge that the other's begins after.
+    order = np.argsort((y * (x.max(initial=0) + 1) + x) * 2 + quadrant % 2)
+    by_rows = np.empty_like(order)
+    by_rows[order] = np.arange(order.size)
+    along = by_rows[order ^ 1]
+    places, pixels = np.stack([x, y], axis=1), np.stack([y - 1 + owner // 2, x - 1 + owner % 2], axis=1)
+    return _Corners(places[order], pixels[order], along, vertex[order], shared[order])
 
 
-def _paired(order: IntArray) -> IntArray:
-    """Neighbours in `order` belong together, two by two: for each element the other one of its pair."""
-    other = np.empty_like(order)
-    other[order[0::2]], other[order[1::2]] = order[1::2], order[0::2]
-    return other
-
-
-def _simple_cycles(path: list[int], corners: IntArray) -> Iterator[list[int]]:
+def _simple_cycles(path: IntArray, corners: _Corners) -> Iterator[IntArray]:
     """Cut a ring that touches itself at a vertex into rings that do not."""
-    keys = (corners[path, 1] * (1 << 32) + corners[path, 0]).tolist()
-    if len(set(keys)) == len(keys):
+    touched = corners.vertices[path[corners.shared[path]]].tolist()
+    if len(set(touched)) == len(touched):
         yield path
         return
     place: dict[int, int] = {}
-    kept: list[int] = []
-    for index, key in zip(path, keys, strict=True):
-        if key in place:
-            start = place[key]
-            yield kept[start:]
-            for gone in kept[start + 1 :]:
-                place.pop(int(corners[gone, 1] * (1 << 32) + corners[gone, 0]))
-            kept = [*kept[:start], index]
-        else:
-            place[key] = len(kept)
-            kept.append(index)
-    yield kept
-
-
-def _is_backwards(start: IntArray, end: IntArray, pixel: IntArray) -> bool:
-    """Whether the set pixel lies on the wrong side of a horizontal edge, for outer rings to sum up positive."""
-    rightwards = bool(end[0] > start[0])
-    below = bool(pixel[0] >= start[1])
-    return rightwards != below
+    kept: list[tuple[int, int]] = []
+    for index, vertex in zip(path.tolist(), corners.vertices[path].tolist(), strict=True):
+        if vertex in place:
+            start = place[vertex]
+            yield np.array([corner for corner, _ in kept[start:]])
+            for _, gone in kept[start + 1 :]:
+                place.pop(gone)
+            del kept[start:]
+        place[vertex] = len(kept)
+        kept.append((index, vertex))
+    yield np.array([corner for corner, _ in kept])
 
 
 def _shoelace(ring: IntArray) -> int:

@@ -52,42 +52,40 @@ class Spans:
         """Starts and ends, ascending."""
         return np.stack([self.starts, self.ends], 1).reshape(-1)
 
-    def at(self, row: int, column: int) -> int:
-        """The run that holds this pixel, which is set."""
-        return int(np.searchsorted(self.starts, column * self.stride + row, "right")) - 1
+    def at(self, pixels: Int64Array) -> Int64Array:
+        """The run that holds each of these pixels (Nx2: row, column), which are set."""
+        return np.searchsorted(self.starts, pixels[:, 1] * self.stride + pixels[:, 0], "right") - 1
 
     def parts(self) -> Int64Array:
-        """A number for each run, the same for those of one 4-connected part: that of one of them."""
+        """A number for each run, the same for those of one 4-connected part: that of the first of them."""
         # In the next column, what starts before this run ends and ends after it starts.
         first = np.searchsorted(self.ends, self.starts + self.stride, "right")
-        stop = np.searchsorted(self.starts, self.ends + self.stride, "left")
-        parent = list(range(len(self.starts)))
-
-        def root(run: int) -> int:
-            while parent[run] != run:
-                parent[run] = run = parent[parent[run]]
-            return run
-
-        for run, (low, high) in enumerate(zip(first.tolist(), stop.tolist(), strict=True)):
-            for other in range(low, high):
-                parent[root(other)] = root(run)
-        return np.array([root(run) for run in range(len(parent))], dtype=np.int64)
+        counts = np.searchsorted(self.starts, self.ends + self.stride, "left") - first
+        one = np.repeat(np.arange(len(counts)), counts)
+        other = np.arange(len(one)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        part = np.arange(len(counts))
+        # Each part that is still in pieces is left in half as many: every piece joins another, or another joins it.
+        while (apart := part[one] != part[other]).any():
+            one, other = one[apart], other[apart]
+            np.minimum.at(part, np.maximum(part[one], part[other]), np.minimum(part[one], part[other]))
+            while not np.array_equal(nearer := part[part], part):
+                part = nearer
+        return part
 
 
 def vertices(spans: Spans) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Where pixels change from one row to the next on either side of a vertex of the grid: its x and y, by rows, and
+    """Where pixels change from one row to the next on either side of a vertex of the grid: its x and y, by columns, and
     which of the four pixels around it are set (bit 0 above left, 1 above right, 2 below left, 3 below right)."""
     turns = spans.turns
-    places = np.unique(np.concatenate([turns, turns + spans.stride]))
-    code = _sides(turns, places) << 1 | _sides(turns + spans.stride, places)
-    x, y = np.divmod(places, spans.stride)
-    order = np.lexsort((x, y))
-    return x[order], y[order], code[order]
-
-
-def _sides(turns: Int64Array, places: Int64Array) -> Int64Array:
-    """Of the pixels above and below each place in one column: bit 0 and bit 2."""
+    places = np.concatenate([turns, turns + spans.stride])
+    order = np.argsort(places, kind="stable")  # merges the two, each ascending
+    places, right = places[order], order < len(turns)
+    first = np.ones(len(places), np.bool_)
+    np.not_equal(places[1:], places[:-1], out=first[1:])
     # Inside a run an odd number of turns lies before: in each column they are even.
-    above = np.searchsorted(turns, places, "left") & 1
-    below = np.searchsorted(turns, places, "right") & 1
-    return (above | below << 2).astype(np.int64)
+    rights = np.cumsum(right)
+    lefts = np.arange(1, len(places) + 1) - rights
+    above = (lefts - ~right) & 1 | ((rights - right) & 1) << 1
+    below = (lefts & 1) << 2 | (rights & 1) << 3
+    x, y = np.divmod(places[first], spans.stride)
+    return x, y, above[first] | below[np.roll(first, -1)]

@@ -77,6 +77,18 @@ def test_rings_are_closed_simple_and_turned_rightly(mask: BoolArray) -> None:
             assert all(one != other for one, other in pairwise(directions)), "a point is no corner"
 
 
+@settings(deadline=None, max_examples=300)
+@given(mask=MASKS)
+@example(CHESS)
+def test_polygons_come_row_by_row_and_with_their_own_holes(mask: BoolArray) -> None:
+    shapes = polygons(Region.from_mask(mask))
+    firsts = [min((y, x) for x, y in shape[0]) for shape in shapes]
+    assert firsts == sorted(firsts)
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    for shape, (y, x) in zip(shapes, firsts, strict=True):
+        assert np.array_equal(filled([shape], mask.shape), parts == parts[int(y), int(x)])
+
+
 def test_a_frame_around_a_hole() -> None:
     shapes = polygons(Region((10, 10), 2, 5, RING))
     assert len(shapes) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
@@ -50,5 +51,13 @@ def test_parts_are_those_of_opencv(mask: BoolArray) -> None:
     spans = Spans.of(runs_of(region))
     parts = spans.parts()
     assert len(set(parts.tolist())) == count - 1
-    pixels = np.argwhere(mask).tolist()
-    assert len({(int(parts[spans.at(row, column)]), int(wanted[row, column])) for row, column in pixels}) == count - 1
+    found = parts[spans.at(np.argwhere(mask))]
+    assert len(set(zip(found.tolist(), wanted[mask].tolist(), strict=True))) == count - 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_part_that_winds_is_one(turned: bool) -> None:
+    snake = np.zeros((61, 40), np.bool_)
+    snake[::2] = snake[1::4, -1] = snake[3::4, 0] = True
+    spans = Spans.of(runs_of(Region.from_mask(snake.T.copy() if turned else snake)))
+    assert set(spans.parts().tolist()) == {0}
