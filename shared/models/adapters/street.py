@@ -174,8 +174,7 @@ class StreetDense(ABC, Generic[Out]):
     def instances(self, heads: Heads, semantic: SemanticOutput, item: DenseInput) -> list[Instance]:
         """Objects on the image's own pixels, best score first: grouped at the network's resolution, outlined by the
         labels of `semantic` at the image's."""
-        size = (heads.placement.valid.height, heads.placement.valid.width)
-        near = semantic if size == semantic.labels.shape else labels_at(heads.logits, size)
+        near = _near(heads, semantic)
         most = self._thresholds.max_instances
         labels: UInt8Array = near.labels.astype(np.uint8, copy=False)
         found = group_instances(labels, near.confidence, heads.centres, heads.offsets, THINGS, max_instances=most)
@@ -216,3 +215,10 @@ DENSE: Mapping[DenseTask, type[StreetDense[Any]]] = {
     "instance": StreetInstance,
     "panoptic": StreetPanoptic,
 }
+
+
+def _near(heads: Heads, semantic: SemanticOutput) -> SemanticOutput:
+    """Labels at the network's resolution: those of `semantic` where it has them."""
+    size = (heads.placement.valid.height, heads.placement.valid.width)
+    known = semantic if semantic.sampled is None else semantic.sampled()
+    return known if known.labels.shape == size else labels_at(heads.logits, size)

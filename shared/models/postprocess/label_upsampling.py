@@ -9,30 +9,17 @@ much larger than its logits, are found a band of rows at a time, so that full-si
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from shared.imaging.resizing import AS_TORCH, bilinear, taps
+from shared.imaging.resizing import AS_TORCH, bilinear
+from shared.models.postprocess.label_borders import BLOCK_VALUES, axis, fill
 from shared.types import BoolArray, Float16Array, Float32Array, SemanticOutput, UInt8Array
 
-BLOCK_VALUES = 2**17
-"""Logits worked on at once at full size: half a megabyte, which stays in the second-level cache meanwhile."""
 SPARSE_FROM, SPARSE_TO = 8, 0.25
 """Pixels a logit from which on, and the part of mixed neighbourhoods up to which, it pays to look at those alone."""
-
-
-class Axis(NamedTuple):
-    """One side of the image, and how its pixels lie between the logits: pixel p between `low[p]` and the next, which
-    has `weight[p]`; after logit i lie `many[i]` pixels from `start[i]` on."""
-
-    low: NDArray[np.int64]
-    weight: Float32Array
-    start: NDArray[np.int64]
-    many: NDArray[np.int64]
 
 
 def labels_at(
@@ -43,31 +30,33 @@ def labels_at(
     At most 255 classes. The probabilities are those of the logits divided by `temperature`; of a large image those of
     four pixels a logit are enough for means. `alone`: they will hardly be asked for.
     """
-    rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
     near = _largest(logits.copy()) if size[0] * size[1] >= SPARSE_FROM * logits[0].size else None
     mixed = _disagreeing(near) if near is not None else None
-    if near is None or mixed is None or mixed.mean() > SPARSE_TO:
+    if near is None or mixed is None or mixed[1:, 1:].mean() > SPARSE_TO:
         if not alone:
             return SemanticOutput(*_with_probabilities(logits, size, temperature))
         labels = np.empty(size, dtype=np.uint8)
         for where, values in _bands(logits, size):
             labels[where] = _largest(values)
         return SemanticOutput(labels, lambda: _with_probabilities(logits, size, temperature)[1])
-    labels = near[:, columns.low][rows.low]
-    mixed &= (rows.many > 0)[:, None] & (columns.many > 0)
-    _fill(labels, logits, np.argwhere(mixed).T, rows, columns)
+    rows, columns = axis(logits.shape[1], size[0]), axis(logits.shape[2], size[1])
+    before = np.pad(near, ((1, 0), (1, 0)), "edge")
+    labels = np.repeat(np.repeat(before, columns.many, axis=1), rows.many, axis=0)
+    fill(labels, logits, mixed, rows, columns)
     some = min(size[0], 2 * logits.shape[1]), min(size[1], 2 * logits.shape[2])
     return SemanticOutput(
         labels,
         lambda: _with_probabilities(logits, size, temperature)[1],
-        lambda: SemanticOutput(*_with_probabilities(logits, some, temperature)),
+        cache(lambda: SemanticOutput(*_with_probabilities(logits, some, temperature))),
     )
 
 
 def _disagreeing(near: UInt8Array) -> BoolArray:
-    """Where a logit's largest class is not that of the three next ones, to the right and below."""
-    around = np.pad(near, ((0, 1), (0, 1)), "edge")
-    mixed: BoolArray = (near != around[1:, :-1]) | (near != around[:-1, 1:]) | (near != around[1:, 1:])
+    """In which of the gaps between the logits, before the first and behind the last, their largest classes differ:
+    [h+1,w+1]."""
+    around = np.pad(near, 1, "edge")
+    first = around[:-1, :-1]
+    mixed: BoolArray = (first != around[1:, :-1]) | (first != around[:-1, 1:]) | (first != around[1:, 1:])
     return mixed
 
 
@@ -101,40 +90,6 @@ def _bands(logits: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice,
         part = wide[: len(tall)]
         cv2.resize(tall, (width, len(tall)), dst=part, interpolation=cv2.INTER_LINEAR)
         yield slice(start, start + len(band)), part.reshape(classes, len(band), width)
-
-
-def _fill(labels: UInt8Array, logits: Float32Array, cells: NDArray[np.int64], rows: Axis, columns: Axis) -> None:
-    """Set the labels of all pixels in `cells` [2,n], each between a logit and its three next ones."""
-    step = max(1, BLOCK_VALUES // (len(logits) * int(rows.many.max()) * int(columns.many.max())))
-    for begin in range(0, cells.shape[1], step):
-        y, x = cells[:, begin : begin + step]
-        below, right = np.minimum(y + 1, logits.shape[1] - 1), np.minimum(x + 1, logits.shape[2] - 1)
-        high, wide = _pixels(rows, y), _pixels(columns, x)
-        down = rows.weight[high]
-        left_side = _between(logits[:, y, x], logits[:, below, x], down)
-        right_side = _between(logits[:, y, right], logits[:, below, right], down)
-        values = _between(left_side, right_side, columns.weight[wide][:, None])
-        labels[high[:, :, None], wide[:, None]] = _largest(values)
-
-
-def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
-    """Values on the way from `first` to `second`, for each of the weights along a last axis of their own."""
-    found: Float32Array = (second - first)[..., None] * weight
-    found += first[..., None]
-    return found
-
-
-def _pixels(axis: Axis, after: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The pixels that follow each of these logits [n,most]; where there are fewer, the last one several times."""
-    most = int(axis.many[after].max())
-    return axis.start[after, None] + np.minimum(np.arange(most), axis.many[after, None] - 1)
-
-
-@lru_cache(maxsize=64)
-def _axis(inputs: int, outputs: int) -> Axis:
-    low, weight = taps(inputs, outputs, AS_TORCH)
-    count = np.bincount(low, minlength=inputs)
-    return Axis(low, weight, np.cumsum(count) - count, count)
 
 
 def _largest(values: Float32Array) -> UInt8Array:

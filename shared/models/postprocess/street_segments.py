@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from shared.imaging.summary import summarise_output
 from shared.types import (
-    BoolArray,
     Instance,
     Int32Array,
     LabelArray,
@@ -58,7 +58,7 @@ def panoptic(
     ids = table[semantic.labels]
     for each in instances:
         x0, y0, x1, y1 = each.region.box
-        ids[y0:y1, x0:x1][each.region.bits] = len(segments) + 1
+        np.copyto(ids[y0:y1, x0:x1], len(segments) + 1, where=each.region.bits)
         segments.append(PanopticSegment(len(segments) + 1, each.label_id, True, each.score))
     return PanopticOutput(ids, tuple(segments))
 
@@ -86,20 +86,17 @@ def _owners(instances: Sequence[Instance], label: int) -> Int32Array:
 def _region(instance: Instance, number: int, owners: Int32Array, labels: LabelArray) -> Region:
     """The pixels of the instance's class that lie where `owners` says `number`."""
     size = (int(labels.shape[0]), int(labels.shape[1]))
-    mine = owners == number
-    down = _shown(np.any(mine, axis=1), size[0])
-    across = _shown(np.any(mine, axis=0), size[1])
-    crop = slice(down[0].start, down[0].stop), slice(across[0].start, across[0].stop)
-    return Region.from_mask(
-        mine[np.ix_(down[1], across[1])] & (labels[crop] == instance.label_id), across[0].start, down[0].start, size
-    )
+    mine = (owners == number).view(np.uint8)
+    x, y, width, height = cv2.boundingRect(mine)
+    down, across = _shown(len(mine), size[0]), _shown(mine.shape[1], size[1])
+    top, left = int(down[:y].sum()), int(across[:x].sum())
+    shown = np.repeat(mine[y : y + height, x : x + width], across[x : x + width], axis=1)
+    mask = np.repeat(shown, down[y : y + height], axis=0).view(np.bool_)
+    mask &= labels[top : top + mask.shape[0], left : left + mask.shape[1]] == instance.label_id
+    return Region.from_mask(mask, left, top, size)
 
 
-def _shown(marked: BoolArray, pixels: int) -> tuple[range, IntArray]:
-    """The pixels of one side of the image that lie in the span of marked cells, and the cell of each."""
-    cells = (np.arange(pixels) * 2 + 1) * len(marked) // (2 * pixels)
-    at = np.flatnonzero(marked)
-    if at.size == 0:
-        return range(0), cells[:0]
-    start, stop = np.searchsorted(cells, (at[0], at[-1] + 1))
-    return range(int(start), int(stop)), cells[start:stop]
+@lru_cache(maxsize=64)
+def _shown(cells: int, pixels: int) -> IntArray:
+    """How many pixels of one side of the image lie in each of so many cells."""
+    return np.bincount((np.arange(pixels) * 2 + 1) * cells // (2 * pixels), minlength=cells)

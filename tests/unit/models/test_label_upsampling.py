@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from shared.imaging.resizing import AS_TORCH, taps
 from shared.imaging.summary import summarise, summarise_output
 from shared.models.postprocess.label_upsampling import labels_at
-from shared.types import Float32Array
+from shared.types import Float32Array, UInt8Array
 
 CLASSES, HEIGHT, WIDTH = 11, 90, 120
 SIZES = [(360, 480), (90, 120), (50, 700), (1, 1), (721, 1283), (13, 9000), (1000, 333)]
@@ -44,6 +45,26 @@ def test_labels_equal_resizing_and_argmax_in_torch(
     np.testing.assert_allclose(output.confidence, wanted, atol=2e-3)
 
 
+def every_pixel(logits: Float32Array, size: tuple[int, int]) -> UInt8Array:
+    """All classes between the four logits around every pixel, the first largest of them."""
+    (top, down), (left, across) = (taps(low, high, AS_TORCH) for low, high in zip(logits.shape[1:], size, strict=True))
+    bottom, right = np.minimum(top + 1, logits.shape[1] - 1), np.minimum(left + 1, logits.shape[2] - 1)
+    tall = (logits[:, bottom] - logits[:, top]) * down[:, None] + logits[:, top]
+    wide = (tall[:, :, right] - tall[:, :, left]) * across + tall[:, :, left]
+    return wide.argmax(axis=0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1000, 1400), (721, 1283), (13, 9000), (2500, 60), (252, 344)])
+@pytest.mark.parametrize("step", [0.0, 1.0, 8.0], ids=["any", "whole numbers", "ties"])
+def test_labels_of_large_images_equal_looking_at_every_pixel(size: tuple[int, int], step: float) -> None:
+    logits = smooth()
+    if step:
+        logits = np.round(logits / step) * step
+    output = labels_at(logits, size)
+    assert output.sampled is not None
+    assert np.array_equal(output.labels, every_pixel(logits, size))
+
+
 def test_a_sample_is_enough_for_means_and_areas_are_exact() -> None:
     output = labels_at(smooth(), (1000, 1400))
     assert output.sampled is not None
@@ -60,6 +81,8 @@ def test_small_images_and_noise_are_known_whole() -> None:
     assert labels_at(noise(), (1000, 1400)).sampled is None
 
 
-def test_confidence_is_found_once() -> None:
-    output = labels_at(smooth(), (720, 960))
+def test_confidence_and_sample_are_found_once() -> None:
+    output = labels_at(smooth(), (1000, 1400))
     assert output.confidence is output.confidence
+    assert output.sampled is not None
+    assert output.sampled() is output.sampled()
