@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ MAX_FIELDS = 64
 """Most parts of a form besides its images, and most fields of a JSON object."""
 
 MAX_LISTS = 1024
-"""Most lists of points that are cut out of one text: the parser reads many short ones faster."""
+"""Most names `points` of one text whose lists are looked for: the parser reads many short ones faster."""
 
 _POINTS, _NAME = "points", '"points"'
 _LIST = re.compile(r"\s*+:\s*+\[")
@@ -65,22 +65,21 @@ def parse_json(text: bytes | str, name: str) -> Any:
 class _Cut:
     """Lists of points that were cut out of a text, by what stands for each there."""
 
-    lists: dict[str, Any] = field(default_factory=dict)
+    lists: dict[str, PointArray] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
     """Where what stands for each ends in the text that is left, ascending."""
     shorter: list[int] = field(default_factory=lambda: [0])
     """By how many characters the text is shorter behind the first 0, 1, 2 ... of them."""
 
     def out_of(self, text: str) -> str:
-        """The text with a string of `lists` in the place of each list of points that can be read."""
+        """The text with a string of `lists` in the place of each list of points."""
         pieces, done = list[str](), 0
-        for start, stop in islice(_lists_of_points(text), MAX_LISTS):
-            try:
-                value = _read(text[start:stop])
-            except (ValueError, RecursionError):
-                continue  # left where it is, for the parser to tell what is wrong
+        for start, stop in _lists_of_points(text):
+            points = _as_array(text[start:stop])
+            if points is None:
+                continue
             stand_in = f"{_SECRET}{len(self.lists)}"
-            self.lists[stand_in] = value
+            self.lists[stand_in] = points
             pieces += (text[done:start], f'"{stand_in}"')
             self.shorter.append(self.shorter[-1] + stop - start - len(pieces[-1]))
             self.ends.append(stop - self.shorter[-1])
@@ -100,7 +99,9 @@ def _lists_of_points(text: str) -> Iterator[tuple[int, int]]:
     """
     last = text.rfind("]")  # an image, however long, has no brackets
     here = text.find(_NAME, max(0, text.rfind('"', 0, max(0, text.find("["))) + 1 - len(_NAME)), last)
-    while here >= 0:
+    for _ in range(MAX_LISTS):
+        if here < 0:
+            return
         after = here + len(_NAME)
         begin = None if text[here - 1 : here] == "\\" else _LIST.match(text, after)
         if begin is not None:
@@ -116,20 +117,20 @@ def _first(text: str, character: str, start: int, stop: int) -> int:
     return stop if found < 0 else found
 
 
-def _read(text: str) -> PointArray | list[Any]:
-    """A list as an array where it is one of pairs of finite numbers. Raises `ValueError` or `RecursionError`."""
-    if "true" not in text and "false" not in text:  # they would become numbers
-        try:
-            points = orjson.loads(text)
-            if points and set(map(len, points)) == {2}:
-                return np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
-        except (ValueError, TypeError):
-            pass
-    found: list[Any] = json.loads(text)
-    return found
+def _as_array(text: str) -> PointArray | None:
+    """A list as an array where it is one of pairs of finite numbers."""
+    if "true" in text or "false" in text:  # they would become numbers
+        return None
+    try:
+        points = orjson.loads(text)
+        if not points or set(map(len, points)) != {2}:
+            return None
+        return np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
+    except (ValueError, TypeError):
+        return None
 
 
-def _once_each(place: str, lists: Mapping[str, Any], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once_each(place: str, lists: Mapping[str, PointArray], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_FIELDS:
         raise InvalidOption.of(place, f"an object of {len(pairs)}", MAX_FIELDS, "an object has too many fields")
     found = dict(pairs)
