@@ -38,6 +38,7 @@ Float16Array = NDArray[np.float16]
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
+IdArray = NDArray[np.int32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,9 @@ class PanopticSegment:
 
 @dataclass(frozen=True, slots=True)
 class PanopticOutput:
-    """`ids` HxW int32, 0 = void; `segments` describe exactly the ids that occur."""
+    """`ids` HxW int32, or uint8 where these are enough, 0 = void; `segments` describe exactly the ids that occur."""
 
-    ids: Int32Array
+    ids: IdArray
     segments: tuple[PanopticSegment, ...]
 
 

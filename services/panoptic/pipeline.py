@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import orjson
 
 from shared.calls import Answer, DenseCall
 from shared.imaging.compose import encode_picture, overlay_regions
+from shared.imaging.label_runs import LabelRuns
 from shared.imaging.png import panoptic_png
 from shared.serving.answers import Finding, base64_text, json_answer, listed, npz_answer, picture_answer, text_answer
 from shared.serving.dense import DensePipeline
 from shared.serving.effects import EFFECTS
-from shared.types import DenseTask, Int32Array, PanopticOutput, PanopticSegment, Region, UInt8Array
+from shared.types import DenseTask, IdArray, PanopticOutput, PanopticSegment, Region, UInt8Array
 
 HEADER_LIMIT = 4096
 """Bytes of base64 that the `X-Segments` header may have."""
@@ -30,19 +32,20 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
     ) -> Answer:
         """See `DensePipeline.encode`. Raises `InvalidOption` for a format that this task does not have."""
         ids, segments = kept_segments(output, call.options.score_threshold, wanted)
-        findings = [self._finding(segment, region) for segment, region in regions(ids, segments)]
         form = call.options.format
-        if form == "label_map":
-            return picture_answer(panoptic_png(ids), segments_header([finding.fields for finding in findings]))
         if form == "npz":
             numbers = np.array([[each.id, each.label_id, each.isthing] for each in segments], dtype=np.int32)
-            return npz_answer(ids=ids, segments=numbers.reshape(-1, 3))
+            return npz_answer(ids=ids.astype(np.int32, copy=False), segments=numbers.reshape(-1, 3))
+        drawn = form == "overlay" or form in EFFECTS
+        findings = [self._finding(segment, region) for segment, region in regions(ids, segments, drawn)]
+        if form == "label_map":
+            return picture_answer(id_picture(ids), segments_header([finding.fields for finding in findings]))
         if form == "overlay":
-            drawn = overlay_regions(
+            picture = overlay_regions(
                 pixels,
                 [(each.region, each.fields["label"] if each.fields["isthing"] else "") for each in findings],
             )
-            return picture_answer(encode_picture(drawn, "png"))
+            return picture_answer(encode_picture(picture, "png"))
         if form in EFFECTS:
             objects = [each for each in findings if wanted is not None or each.fields["isthing"]]
             return self.effect(call, pixels, [(each.fields["label"], each.region) for each in objects])
@@ -51,8 +54,8 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
         if form == "coco":
             return json_answer(coco_panoptic(ids, findings))
         if form == "png":
-            picture = base64_text(panoptic_png(ids))
-            return json_answer({**common, "segments": listed(findings, form, 0.0), "png": picture})
+            listing = listed(findings, form, 0.0)
+            return json_answer({**common, "segments": listing, "png": base64_text(id_picture(ids))})
         answer = text_answer(common, "segments", findings, form, call.options.simplify, call.image)
         return answer or self.unsupported(form)
 
@@ -71,7 +74,7 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
 
 def kept_segments(
     output: PanopticOutput, threshold: float | None, wanted: frozenset[int] | None
-) -> tuple[Int32Array, tuple[PanopticSegment, ...]]:
+) -> tuple[IdArray, tuple[PanopticSegment, ...]]:
     """The id map with void (0) in place of segments below `threshold` or of classes not `wanted`, and the rest."""
     kept = tuple(
         each
@@ -83,16 +86,31 @@ def kept_segments(
     table = np.zeros(max((each.id for each in output.segments), default=0) + 1, dtype=np.int32)
     for each in kept:
         table[each.id] = each.id
+    if output.ids.dtype == np.uint8:
+        few = np.zeros(256, dtype=np.uint8)
+        few[: len(table)] = table
+        return np.asarray(cv2.LUT(output.ids, few), dtype=np.uint8), kept
     return table[output.ids], kept
 
 
-def regions(ids: Int32Array, segments: tuple[PanopticSegment, ...]) -> list[tuple[PanopticSegment, Region]]:
-    """Each segment with its mask; one without a pixel is left out."""
-    pairs = [(segment, Region.from_mask(ids == segment.id)) for segment in segments]
-    return [(segment, region) for segment, region in pairs if not region.empty]
+def regions(ids: IdArray, segments: tuple[PanopticSegment, ...], drawn: bool) -> list[tuple[PanopticSegment, Region]]:
+    """Each segment with its mask, as pixels where these are `drawn`, else as runs; one without a pixel is left out."""
+    found = LabelRuns.of(ids).regions()
+    pairs = [(segment, found[segment.id]) for segment in segments if segment.id in found]
+    return [(segment, _pixels(ids, segment.id, region)) for segment, region in pairs] if drawn else pairs
 
 
-def coco_panoptic(ids: Int32Array, findings: list[Finding]) -> dict[str, Any]:
+def _pixels(ids: IdArray, number: int, region: Region) -> Region:
+    x0, y0, x1, y1 = region.box
+    return Region(region.size, x0, y0, np.asarray(ids[y0:y1, x0:x1] == number))
+
+
+def id_picture(ids: IdArray) -> bytes:
+    """COCO's panoptic PNG."""
+    return panoptic_png(ids.astype(np.int32, copy=False))
+
+
+def coco_panoptic(ids: IdArray, findings: list[Finding]) -> dict[str, Any]:
     """COCO's panoptic annotation of one image, its PNG as base64 in `png`."""
     info = []
     for finding in findings:
@@ -108,7 +126,7 @@ def coco_panoptic(ids: Int32Array, findings: list[Finding]) -> dict[str, Any]:
                 "score": finding.score,
             }
         )
-    return {"image_id": 0, "file_name": "0.png", "segments_info": info, "png": base64_text(panoptic_png(ids))}
+    return {"image_id": 0, "file_name": "0.png", "segments_info": info, "png": base64_text(id_picture(ids))}
 
 
 def segments_header(segments: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:

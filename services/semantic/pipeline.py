@@ -10,6 +10,7 @@ import numpy as np
 from shared.calls import Answer, DenseCall, DenseOptions, Format
 from shared.errors import InvalidOption
 from shared.imaging.compose import encode_picture, overlay_labels
+from shared.imaging.label_runs import LabelRuns
 from shared.imaging.png import label_png
 from shared.imaging.rle import encode_labels
 from shared.imaging.summary import summarise, summarise_output
@@ -50,17 +51,17 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
             return self.effect(call, pixels, self._objects(labels, wanted))
         size = (int(labels.shape[0]), int(labels.shape[1]))
         common = self.common(call, size)
-        segments = present(labels, output, self.space, whole=bool(call.options.min_confidence))
-        if form == "rle":
-            runs = encode_labels(labels, [segment["label_id"] for segment in segments])
-            full = [{**segment, "rle": runs[segment["label_id"]]} for segment in segments]
+        runs = None if form == "png" else LabelRuns.of(labels)
+        segments = present(labels, output, self.space, bool(call.options.min_confidence), runs)
+        if form == "rle" and runs:
+            masks = encode_labels(runs, [segment["label_id"] for segment in segments])
+            full = [{**segment, "rle": masks[segment["label_id"]]} for segment in segments]
             return json_answer({**common, "segments": full})
-        if form == "png":
+        if runs is None:
             picture = base64_text(label_png(labels, self.space.palette()))
             return json_answer({**common, "segments": segments, "png": picture})
-        answer = text_answer(
-            common, "segments", self._findings(labels, segments), form, call.options.simplify, call.image
-        )
+        findings = self._findings(runs.regions(), segments)
+        answer = text_answer(common, "segments", findings, form, call.options.simplify, call.image)
         return answer or self.unsupported(form)
 
     def _objects(self, labels: LabelArray, wanted: frozenset[int] | None) -> Iterator[Named]:
@@ -74,15 +75,10 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
             if not region.empty:
                 yield self.space.labels[index].name, region
 
-    def _findings(self, labels: LabelArray, segments: list[dict[str, Any]]) -> list[Finding]:
+    def _findings(self, regions: dict[int, Region], segments: list[dict[str, Any]]) -> list[Finding]:
         return [
-            Finding(
-                segment,
-                Region.from_mask(labels == segment["label_id"]),
-                self.space.category_id(segment["label_id"]),
-                segment["score"],
-            )
-            for segment in segments
+            Finding(each, regions[each["label_id"]], self.space.category_id(each["label_id"]), each["score"])
+            for each in segments
         ]
 
 
@@ -105,11 +101,13 @@ def kept_labels(output: SemanticOutput, min_confidence: float | None, wanted: fr
     return labels
 
 
-def present(labels: LabelArray, output: SemanticOutput, space: LabelSpace, whole: bool) -> list[dict[str, Any]]:
+def present(
+    labels: LabelArray, output: SemanticOutput, space: LabelSpace, whole: bool, runs: LabelRuns | None
+) -> list[dict[str, Any]]:
     """Every class present: label, id, mean confidence over its pixels (all of them where `whole`), area; void is
-    absent."""
+    absent. `runs` are those of `labels`, if known."""
     void = void_of(labels)
-    found = summarise(labels, output.confidence) if whole else summarise_output(output, labels)
+    found = summarise(labels, output.confidence) if whole else summarise_output(output, labels, runs)
     return [
         {"label": space.labels[index].name, "label_id": index, "score": round(each.mean, 4), "area": each.area}
         for index, each in found.items()

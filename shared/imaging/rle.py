@@ -15,8 +15,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from shared.errors import InvalidOption
+from shared.imaging.label_runs import LabelRuns
 from shared.imaging.runs import runs_of
-from shared.types import BoolArray, Int32Array, Int64Array, LabelArray, Region
+from shared.types import BoolArray, IdArray, Int64Array, LabelArray, Region
 
 MAX_PIXELS = 2**28
 """Largest mask that `decode` makes."""
@@ -37,21 +38,17 @@ def encode(region: Region) -> Rle:
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
 
 
-def encode_labels(labels: LabelArray | Int32Array, ids: Iterable[int] | None = None) -> dict[int, Rle]:
-    """One RLE for every label that occurs in an HxW label (or panoptic id) map, in one pass over it.
+def encode_labels(labels: LabelArray | IdArray | LabelRuns, ids: Iterable[int] | None = None) -> dict[int, Rle]:
+    """One RLE for every label that occurs in an HxW label (or panoptic id) map, or in its runs, in one pass over it.
 
     `ids` limits the answer to these labels (leave void out this way); None takes every value. Keys are ascending.
     """
-    height, width = labels.shape
-    values, starts, ends = _label_runs(labels)
-    if ids is not None:
-        wanted = np.isin(values, list(ids))
-        values, starts, ends = values[wanted], starts[wanted], ends[wanted]
-    if values.size == 0:
+    runs = labels if isinstance(labels, LabelRuns) else LabelRuns.of(labels)
+    height, width = runs.size
+    wanted = np.ones(runs.labels.size, np.bool_) if ids is None else np.isin(runs.labels, list(ids))
+    if not wanted.any():
         return {}
-    order = np.argsort(values, kind="stable")
-    values, starts, ends = values[order], starts[order], ends[order]
-    first = np.flatnonzero(np.diff(values, prepend=-1))  # where the runs of each label begin
+    starts, ends, first = _joined(runs, wanted)
     counts, lengths = _counts_of_groups(starts, ends, first, height * width)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     text, widths = _compress_groups(counts, offsets)
@@ -59,7 +56,7 @@ def encode_labels(labels: LabelArray | Int32Array, ids: Iterable[int] | None = N
     pieces = (text[start:stop] for start, stop in zip([0, *stops.tolist()], stops.tolist(), strict=False))
     return {
         int(value): {"size": [height, width], "counts": piece.decode("ascii")}
-        for value, piece in zip(values[first], pieces, strict=True)
+        for value, piece in zip(runs.labels[wanted], pieces, strict=True)
     }
 
 
@@ -101,14 +98,15 @@ def _runs_of(region: Region) -> tuple[Int64Array, Int64Array]:
     return starts[np.concatenate([[True], apart])], ends[np.concatenate([apart, [True]])]
 
 
-def _label_runs(labels: LabelArray | Int32Array) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Value, start and end of every run in column-major order."""
-    if labels.size == 0:
-        return (np.zeros(0, np.int64),) * 3
-    flat = cv2.transpose(labels).reshape(-1)
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    ends = np.append(starts[1:], flat.size)
-    return flat[starts].astype(np.int64), starts, ends
+def _joined(runs: LabelRuns, wanted: BoolArray) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Starts and ends of the runs of the `wanted` labels, label by label, those that go on in the next column as one;
+    and where the runs of each label begin."""
+    kept, many = np.repeat(wanted, runs.many), runs.many[wanted]
+    starts, ends = runs.starts[kept], runs.ends[kept]
+    first = np.cumsum(many) - many
+    begins = np.append(True, starts[1:] != ends[:-1])
+    begins[first] = True
+    return starts[begins], ends[np.append(begins[1:], True)], np.cumsum(begins)[first] - 1
 
 
 def _counts(starts: Int64Array, ends: Int64Array, total: int) -> Int64Array:

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from shared.imaging.label_runs import LabelRuns
 from shared.types import VOID_8, Float16Array, Int32Array, LabelArray, SemanticOutput
-
-COUNTED_AT_ONCE = 2**22
-"""Pixels whose labels are counted in one go: OpenCV counts in float32, exact up to 2^24."""
 
 
 class LabelSummary(NamedTuple):
@@ -38,19 +35,17 @@ def summarise(labels: LabelArray | Int32Array, values: Float16Array) -> dict[int
     }
 
 
-def summarise_output(output: SemanticOutput, labels: LabelArray) -> dict[int, LabelSummary]:
-    """Area and mean confidence of every label in `labels`: the output's own, with whole classes made void or none. The
-    means are of the pixels that the output samples, if it does, unless a label has none among them."""
+def summarise_output(
+    output: SemanticOutput, labels: LabelArray, runs: LabelRuns | None = None
+) -> dict[int, LabelSummary]:
+    """Area and mean confidence of every label in `labels`: the output's own, with whole classes made void or none;
+    `runs` are those of `labels`, if known. The means are of the pixels that the output samples, if it does, unless a
+    label has none among them."""
     if output.sampled is None:
         return summarise(labels, output.confidence)
     some = output.sampled()
     means = summarise(some.labels, some.confidence)
-    areas = np.zeros(256, dtype=np.int64)
-    rows = max(1, COUNTED_AT_ONCE // max(1, labels.shape[1]))
-    for start in range(0, labels.shape[0], rows):
-        part = cv2.calcHist([labels[start : start + rows]], [0], None, [256], [0, 256])
-        areas += part.astype(np.int64).ravel()
-    found = np.flatnonzero(areas).tolist()
-    if not all(label in means or label == VOID_8 for label in found):
+    areas = (runs or LabelRuns.of(labels)).areas()
+    if not all(label in means or label == VOID_8 for label in areas):
         return summarise(labels, output.confidence)
-    return {label: LabelSummary(int(areas[label]), means[label].mean if label in means else 0.0) for label in found}
+    return {label: LabelSummary(area, means[label].mean if label in means else 0.0) for label, area in areas.items()}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.imaging.summary import summarise_output
 from shared.types import (
+    IdArray,
     Instance,
     Int32Array,
     LabelArray,
@@ -23,6 +24,7 @@ from shared.types import (
     PanopticSegment,
     Region,
     SemanticOutput,
+    UInt8Array,
 )
 
 IntArray = NDArray[np.int64]
@@ -49,18 +51,23 @@ def panoptic(
 ) -> PanopticOutput:
     """One segment for each class present that is no thing and has a mean confidence of at least `lowest_stuff`, one for
     each instance; what is left is void."""
-    table = np.zeros(256, dtype=np.int32)
     segments: list[PanopticSegment] = []
+    table = np.zeros(256, dtype=np.int32)
     for label, (_, score) in summarise_output(semantic, semantic.labels).items():
         if label not in things and score >= lowest_stuff:
             table[label] = len(segments) + 1
             segments.append(PanopticSegment(len(segments) + 1, label, False, score))
-    ids = table[semantic.labels]
+    ids: IdArray = table[semantic.labels] if len(segments) + len(instances) > 255 else _small(table, semantic.labels)
     for each in instances:
         x0, y0, x1, y1 = each.region.box
         np.copyto(ids[y0:y1, x0:x1], len(segments) + 1, where=each.region.bits)
         segments.append(PanopticSegment(len(segments) + 1, each.label_id, True, each.score))
     return PanopticOutput(ids, tuple(segments))
+
+
+def _small(table: Int32Array, labels: LabelArray) -> UInt8Array:
+    """The table's value of each label, where all are below 256."""
+    return np.asarray(cv2.LUT(labels, table.astype(np.uint8)), dtype=np.uint8)
 
 
 def _owners(instances: Sequence[Instance], label: int) -> Int32Array:

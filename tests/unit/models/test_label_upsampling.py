@@ -51,15 +51,16 @@ def every_pixel(logits: Float32Array, size: tuple[int, int]) -> UInt8Array:
     bottom, right = np.minimum(top + 1, logits.shape[1] - 1), np.minimum(left + 1, logits.shape[2] - 1)
     tall = (logits[:, bottom] - logits[:, top]) * down[:, None] + logits[:, top]
     wide = (tall[:, :, right] - tall[:, :, left]) * across + tall[:, :, left]
-    return wide.argmax(axis=0).astype(np.uint8)
+    largest: UInt8Array = wide.argmax(axis=0).astype(np.uint8)
+    return largest
 
 
 @pytest.mark.parametrize("size", [(1000, 1400), (721, 1283), (13, 9000), (2500, 60), (252, 344)])
 @pytest.mark.parametrize("step", [0.0, 1.0, 8.0], ids=["any", "whole numbers", "ties"])
 def test_labels_of_large_images_equal_looking_at_every_pixel(size: tuple[int, int], step: float) -> None:
-    logits = smooth()
+    logits: Float32Array = smooth()
     if step:
-        logits = np.round(logits / step) * step
+        logits = np.round(logits / np.float32(step)) * np.float32(step)
     output = labels_at(logits, size)
     assert output.sampled is not None
     assert np.array_equal(output.labels, every_pixel(logits, size))

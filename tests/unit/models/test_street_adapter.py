@@ -164,7 +164,7 @@ def test_panoptic_is_disjoint_and_complete(exported: LoadedModels, size: tuple[i
     item = DenseInput(street_scene(*size, seed=0)[0], score_threshold=0.0)
     output: PanopticOutput = exported.roles["panoptic"].predict([item])[0]
     semantic = exported.roles["semantic"].predict([item])[0]
-    assert output.ids.dtype == np.int32
+    assert output.ids.dtype == np.uint8
     ids = {segment.id for segment in output.segments}
     assert len(ids) == len(output.segments)
     assert set(np.unique(output.ids).tolist()) - {0} == ids

@@ -224,6 +224,20 @@ async def test_coco_panoptic_picture_and_segments_name_the_same_ids() -> None:
     assert {each["id"] for each in answer["segments_info"]} == set(np.unique(ids)) - {0}
 
 
+@pytest.mark.parametrize("form", ["rle", "coco", "polygon", "geojson", "png", "label_map", "overlay", "npz"])
+@pytest.mark.parametrize("classes", [None, ("road", "pedestrian")])
+async def test_ids_of_one_byte_give_the_same_answer(
+    form: Format, classes: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(batch: Sequence[DenseInput]) -> list[PanopticOutput]:
+        return [dataclasses.replace(each, ids=each.ids.astype(np.uint8)) for each in panoptic(batch)]
+
+    expected = await ask("panoptic", form, classes=classes)
+    monkeypatch.setitem(PIPELINES, "panoptic", (PanopticPipeline, small))
+    found = await ask("panoptic", form, classes=classes)
+    assert (found.body, found.headers) == (expected.body, expected.headers)
+
+
 @pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
 @pytest.mark.parametrize("form", ["polygon", "geojson", "png", "overlay", "npz"])
 async def test_every_format_of_every_task(task: DenseTask, form: Format) -> None:
