@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.models.postprocess.prompt_masks import LogitFrame
+from shared.models.postprocess.prompt_masks import LogitFrame, region_of
 from shared.types import Float32Array, Instance, InstanceOutput, Region
 
 CANDIDATES = 100
@@ -83,7 +83,11 @@ def masks_of(queries: Collection[int], mask_logits: Tensor, frame: LogitFrame) -
 
 
 def mask_of(logits: Float32Array, frame: LogitFrame) -> Found:
-    """Where hxw logits are positive on the image, and the mean of their sigmoid there."""
+    """Where hxw logits are positive on the image, and the mean of their sigmoid there; of a large image, where they are
+    on what the network saw of it."""
+    if frame.places is not None:
+        seen = frame.as_seen(logits)
+        return Found(region_of(logits, frame)[0], _certainty(seen[seen > 0]))
     positive = logits > 0
     rows, columns = frame.rows.reach(np.any(positive, axis=1)), frame.columns.reach(np.any(positive, axis=0))
     if rows is None or columns is None:
@@ -91,6 +95,11 @@ def mask_of(logits: Float32Array, frame: LogitFrame) -> Found:
     seen = logits[rows[1], columns[1]]
     values = frame.rows.weights[rows[0], rows[1]] @ seen @ frame.columns.weights[columns[0], columns[1]].T
     bits = values > 0
-    inside = values[bits]
-    certainty = float(np.mean(1 / (1 + np.exp(-inside)))) if inside.size else 0.0
-    return Found(Region.from_mask(bits, columns[0].start, rows[0].start, frame.size), certainty)
+    return Found(
+        Region.from_mask(bits, columns[0].start, rows[0].start, frame.size), _certainty(values[bits].astype(np.float32))
+    )
+
+
+def _certainty(logits: Float32Array) -> float:
+    """The mean of their sigmoid; 0 of none."""
+    return float(np.mean(1 / (1 + np.exp(-logits)))) if logits.size else 0.0

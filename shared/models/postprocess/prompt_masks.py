@@ -8,6 +8,7 @@ one matrix a side; only rows and columns whose logits can pass the threshold are
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,16 +58,31 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class LogitFrame:
-    """How low-resolution logits lie on an image of `size` (H, W)."""
+    """How low-resolution logits lie on an image of `size` (H, W). Where they are resized twice: `seen`, the axes (rows,
+    columns) to what the network saw of the image, and `onwards`, the rows from there to the image."""
 
     size: tuple[int, int]
     rows: Axis
     columns: Axis
+    seen: tuple[Axis, Axis] | None = None
+    onwards: Axis | None = None
+
+    @property
+    def large(self) -> bool:
+        """Whether runs are found faster than pixels."""
+        return math.prod(self.size) > LARGE_PIXELS
 
     @property
     def places(self) -> NDArray[np.float64] | None:
-        """`rows.places` of an image so large that runs are found faster than pixels."""
-        return self.rows.places if math.prod(self.size) > LARGE_PIXELS else None
+        """Where each row of a large image lies among those that are resized to it last."""
+        return (self.onwards or self.rows).places if self.large else None
+
+    def as_seen(self, logits: Float32Array) -> Float32Array:
+        """The hxw logits at the size at which the network saw the image, as they are where they are resized once."""
+        if self.seen is None:
+            return logits
+        rows, columns = self.seen
+        return np.asarray(rows.weights @ logits @ columns.weights.T, dtype=np.float32)
 
 
 def _matrix(inputs: int, outputs: int) -> Float32Array:
@@ -92,6 +108,11 @@ def _padded_axis(inputs: int, padded: int, valid: int, outputs: int) -> Axis:
 
 
 @lru_cache(maxsize=64)
+def _seen_axis(inputs: int, padded: int, valid: int) -> Axis:
+    return _axis(_matrix(inputs, padded)[:valid])
+
+
+@lru_cache(maxsize=64)
 def _cropped_axis(inputs: int, valid: int, outputs: int) -> Axis:
     return _axis(np.pad(_matrix(valid, outputs), ((0, 0), (0, inputs - valid))))
 
@@ -103,8 +124,9 @@ def stretched(low: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
 
 def padded(low: tuple[int, int], canvas: tuple[int, int], valid: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
     """Logits over a padded canvas whose top-left `valid` part is the image (SAM): resized to it, cropped, resized."""
-    rows = _padded_axis(low[0], canvas[0], valid[0], size[0])
-    return LogitFrame(size, rows, _padded_axis(low[1], canvas[1], valid[1], size[1]))
+    rows, columns = (_padded_axis(*sides) for sides in zip(low, canvas, valid, size, strict=True))
+    down, across = (_seen_axis(*sides) for sides in zip(low, canvas, valid, strict=True))
+    return LogitFrame(size, rows, columns, (down, across), _resized_axis(valid[0], size[0]))
 
 
 def cropped(low: tuple[int, int], valid: tuple[int, int], size: tuple[int, int]) -> LogitFrame:
@@ -114,42 +136,57 @@ def cropped(low: tuple[int, int], valid: tuple[int, int], size: tuple[int, int])
 
 def region_of(logits: Float32Array, frame: LogitFrame, offset: float = STABILITY_OFFSET) -> tuple[Region, float]:
     """The mask (logit > 0) of hxw low-resolution logits on the image, and its stability score, 0 to 1."""
-    if (places := frame.places) is not None:
-        return run_region(logits, frame.columns, places, frame.size, offset)
     possible = logits > -offset
     row_spans = frame.rows.reach(np.any(possible, axis=1))
     column_spans = frame.columns.reach(np.any(possible, axis=0))
     if row_spans is None or column_spans is None:
         return Region(frame.size, 0, 0, np.zeros((0, 0), dtype=np.bool_)), 0.0
+    if (places := frame.places) is not None:
+        return _run_region(logits, frame, places, column_spans, offset)
     (rows, seen_rows), (columns, seen_columns) = row_spans, column_spans
     tall = frame.rows.weights[rows, seen_rows] @ logits[seen_rows, seen_columns]
     bits = np.empty((tall.shape[0], columns.stop - columns.start), dtype=np.bool_)
     sure = within = 0
-    for start in range(columns.start, columns.stop, COLUMN_TILE):
-        stop = min(start + COLUMN_TILE, columns.stop)
-        low, high = int(frame.columns.first[start]), int(frame.columns.last[stop - 1]) + 1
-        band = tall[:, low - seen_columns.start : high - seen_columns.start]
-        tile = band @ frame.columns.weights[start:stop, low:high].T
-        np.greater(tile, 0, out=bits[:, start - columns.start : stop - columns.start])
+    for place, tile in _across(tall, frame.columns, columns, seen_columns):
+        np.greater(tile, 0, out=bits[:, place])
         sure += int(np.count_nonzero(tile > offset))
         within += int(np.count_nonzero(tile > -offset))
     region = Region.from_mask(bits, columns.start, rows.start, frame.size)
     return region, sure / within if within else 0.0
 
 
-def run_region(
-    logits: Float32Array, columns: Axis, places: NDArray[np.float64], size: tuple[int, int], offset: float
+def _across(tall: Float32Array, axis: Axis, columns: slice, seen: slice) -> Iterator[tuple[slice, Float32Array]]:
+    """`tall` [H, those seen] resized along its rows: some of the wanted `columns` at a time, and their values."""
+    for start in range(columns.start, columns.stop, COLUMN_TILE):
+        stop = min(start + COLUMN_TILE, columns.stop)
+        low, high = int(axis.first[start]), int(axis.last[stop - 1]) + 1
+        band = tall[:, low - seen.start : high - seen.start]
+        yield slice(start - columns.start, stop - columns.start), band @ axis.weights[start:stop, low:high].T
+
+
+def _run_region(
+    logits: Float32Array,
+    frame: LogitFrame,
+    places: NDArray[np.float64],
+    spans: tuple[slice, slice],
+    offset: float,
 ) -> tuple[Region, float]:
-    """What `region_of` gives, by the runs."""
-    possible = logits > -offset
-    spans, rows = columns.reach(np.any(possible, axis=0)), np.flatnonzero(np.any(possible, axis=1))
-    if spans is None or not rows.size:
-        return Region(size, 0, 0, np.zeros((0, 0), dtype=np.bool_)), 0.0
+    """What `region_of` gives, by the runs; `spans`: of columns, and of those that they see."""
+    columns, seen = spans
+    rows = np.flatnonzero(np.any(logits > -offset, axis=1))
+    top, behind, tall = int(rows[0]), int(rows[-1]) + 1, logits[:, seen]
+    if frame.seen is not None:
+        steps = frame.seen[0]
+        top, behind = int(np.searchsorted(steps.last, top)), int(np.searchsorted(steps.first, behind))
+        tall = steps.weights @ tall
     # With a row beyond those on either side, in which nothing is set.
-    wanted, seen, top = *spans, max(0, int(rows[0]) - 1)
-    wide = logits[top : int(rows[-1]) + 2, seen] @ columns.weights[wanted, seen].T
+    top = max(0, top - 1)
+    tall = tall[top : behind + 1]
+    wide = np.empty((len(tall), columns.stop - columns.start), dtype=np.float32)
+    for place, tile in _across(tall, frame.columns, columns, seen):
+        wide[:, place] = tile
     sure, found, within = (runs_above(wide, places - top, level) for level in (offset, 0.0, -offset))
-    return found.region(size, wanted.start), sure.area / within.area if within.area else 0.0
+    return found.region(frame.size, columns.start), sure.area / within.area if within.area else 0.0
 
 
 def to_float16(values: Float32Array) -> Float16Array:

@@ -13,10 +13,11 @@ from torch.nn import functional
 from transformers import Mask2FormerImageProcessor
 
 from shared.models.postprocess import panoptic as fuse
+from shared.models.postprocess import prompt_masks
 from shared.models.postprocess.mask_queries import Wanted, instances, mask_of
 from shared.models.postprocess.prompt_masks import padded, stretched
 from shared.models.postprocess.upsample import Grid
-from shared.types import PanopticOutput
+from shared.types import PanopticOutput, Runs
 
 SIZE = (96, 128)
 LOW = (24, 32)
@@ -188,3 +189,17 @@ def _panoptic_of_transformers(logits: Tensor, masks: Tensor, size: tuple[int, in
 
 def _outputs(classes: Tensor, masks: Tensor) -> SimpleNamespace:
     return SimpleNamespace(class_queries_logits=classes[None], masks_queries_logits=masks[None])
+
+
+def test_a_mask_on_a_large_image_is_found_by_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = padded(LOW, (96, 128), (90, 128), (600, 853))
+    exact = mask_of(blob(12, 12, 6).numpy(), frame)
+    monkeypatch.setattr(prompt_masks, "LARGE_PIXELS", 0)
+    found = mask_of(blob(12, 12, 6).numpy(), frame)
+    assert isinstance(exact.region.held, np.ndarray)
+    assert isinstance(found.region.held, Runs)
+    assert np.mean(found.region.full() != exact.region.full()) < 1e-5
+    assert found.certainty == pytest.approx(exact.certainty, abs=5e-3)
+    nothing = mask_of(np.full(LOW, -3, np.float32), frame)
+    assert nothing.region.empty
+    assert nothing.certainty == 0.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
@@ -63,7 +61,35 @@ def test_all_or_nothing(value: float, area: int) -> None:
     assert stability == (1.0 if value > 1 else 0.0)
 
 
-def test_logits_that_were_resized_twice_are_looked_at_pixel_by_pixel() -> None:
-    frame: Any = padded((16, 16), (64, 64), (48, 64), (300, 400))
-    region, _ = region_of(logits(16, 16, 2.0, 0), frame)
-    assert isinstance(region.held, np.ndarray)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("smooth", [0.1, 2.0])
+@pytest.mark.parametrize(
+    ("low", "canvas", "valid", "size"),
+    [
+        ((16, 16), (64, 64), (48, 64), (300, 400)),
+        ((16, 16), (64, 64), (64, 37), (500, 289)),
+        ((20, 27), (80, 112), (80, 107), (97, 130)),
+        ((32, 32), (24, 24), (18, 24), (90, 120)),
+    ],
+    ids=str,
+)
+def test_logits_that_are_resized_twice_are_those_of_torch(
+    low: tuple[int, int],
+    canvas: tuple[int, int],
+    valid: tuple[int, int],
+    size: tuple[int, int],
+    smooth: float,
+    seed: int,
+) -> None:
+    values = logits(*low, smooth, seed)
+    frame = padded(low, canvas, valid, size)
+    region, stability = region_of(values, frame)
+    assert region.empty or isinstance(region.held, Runs)
+    seen = functional.interpolate(torch.from_numpy(values)[None, None], size=canvas, mode="bilinear")
+    seen = seen[..., : valid[0], : valid[1]]
+    np.testing.assert_allclose(frame.as_seen(values), seen[0, 0].numpy(), atol=1e-5)
+    wanted = functional.interpolate(seen, size=size, mode="bilinear")[0, 0].numpy()
+    clear = np.abs(wanted) > 1e-4
+    np.testing.assert_array_equal(region.full()[clear], (wanted > 0)[clear])
+    within = np.count_nonzero(wanted > -1)
+    assert stability == pytest.approx(np.count_nonzero(wanted > 1) / within if within else 0, abs=1e-3)
