@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shared.types import Region, UInt8Array
+from shared.types import BoolArray, Region, UInt8Array
 
 Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]
@@ -59,11 +59,16 @@ def ink(color: Color) -> Color:
     return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 120 else (255, 255, 255)
 
 
-def innermost(region: Region) -> tuple[int, int, float]:
+def spacing(shape: tuple[int, int]) -> int:
+    """Every how many-th pixel of every how many-th row of a mask's crop is looked at."""
+    return max(1, math.isqrt(shape[0] * shape[1] // LOOKED_AT))
+
+
+def innermost(region: Region, looked_at: BoolArray | None = None) -> tuple[int, int, float]:
     """The pixel (x, y) of the image that lies deepest inside the mask, and its distance to the mask's edge: of a large
-    mask as far as every nth pixel of every nth row tells."""
-    step = max(1, math.isqrt(region.bits.size // LOOKED_AT))
-    padded = np.pad(region.bits[::step, ::step], 1).view(np.uint8)
+    mask as far as every nth pixel of every nth row tells. `looked_at`: these pixels of its crop, if they are known."""
+    step = spacing(region.shape)
+    padded = np.pad(region.bits[::step, ::step] if looked_at is None else looked_at, 1).view(np.uint8)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)
     _, deepest, _, (x, y) = cv2.minMaxLoc(depth)
     return region.x0 + (x - 1) * step, region.y0 + (y - 1) * step, deepest * step

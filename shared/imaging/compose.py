@@ -13,7 +13,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from shared.imaging.captions import Caption, Color, innermost, write_captions
+from shared.imaging.captions import Caption, Color, innermost, spacing, write_captions
+from shared.imaging.label_runs import LabelRuns
 from shared.imaging.png import picture_png
 from shared.imaging.stripes import stripes
 from shared.types import BoolArray, LabelArray, Region, UInt8Array
@@ -116,10 +117,11 @@ def _srgb(linear: float) -> int:
 
 def _class_captions(labels: LabelArray, palette: UInt8Array, names: Sequence[str]) -> list[Caption]:
     captions = []
-    present = cv2.calcHist([labels], [0], None, [len(names)], [0, len(names)]).ravel()
-    for label_id in np.flatnonzero(present).tolist():
-        region = Region.from_mask(labels == label_id)
-        deepest = innermost(region)
+    for label_id, region in LabelRuns.of(labels).regions().items():
+        if label_id >= len(names):
+            break
+        step, (x0, y0, x1, y1) = spacing(region.shape), region.box
+        deepest = innermost(region, labels[y0:y1:step, x0:x1:step] == label_id)
         if deepest[2] > _NAMED_DEPTH * min(labels.shape):
             red, green, blue = palette[min(label_id, 255)].tolist()
             captions.append(Caption(names[label_id], region, (red, green, blue), deepest))
