@@ -225,9 +225,9 @@ class JobLost(SegServeError):
 
 
 class JobDamaged(SegServeError):
-    """The request of a job did not come back from the store as it was put there: nothing was made of it."""
+    """A job's record, request or result did not come back from the store as it was put there: it is not believed."""
 
-    code, status, default_message = "job_damaged", 500, "The job's request was damaged in the store: send it again."
+    code, status, default_message = "job_damaged", 500, "The job was damaged in the store: send it again."
 
 
 class Overloaded(SegServeError):

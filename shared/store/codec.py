@@ -1,7 +1,7 @@
 """Embeddings and images <-> the bytes that lie in Redis: a versioned header, a checksum, then the raw data.
 
 Never pickle. Whatever does not read back exactly is a `CodecError`, which the stores treat as a miss. All numbers are
-little-endian. What has its writer's own form, as the requests of jobs, has its checksum beside it.
+little-endian. What has its writer's own form, as the requests and results of jobs, has its checksum beside it.
 """
 
 from __future__ import annotations
@@ -108,9 +108,12 @@ def decode_image(data: bytes) -> StoredImage:
     return StoredImage(width, height, data[IMAGE_HEADER_BYTES:])
 
 
-def checksum(data: bytes) -> str:
-    """16 hexadecimal digits of XXH3, to be kept beside data that has no header of its own."""
-    return xxhash.xxh3_64_hexdigest(data)
+def checksum(*parts: bytes) -> str:
+    """16 hexadecimal digits of XXH3 of these one after another, to be kept beside data without a header."""
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def decode_image_size(head: bytes) -> tuple[int, int]:

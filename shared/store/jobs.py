@@ -37,6 +37,8 @@ class Job:
     finished_at: float | None = None
     error: bytes | None = None
     """The body of the error that a failed one ended with."""
+    is_damaged: bool = False
+    """Whether its record came back altered from the store: it counts as failed, without an `error`."""
 
     @property
     def is_open(self) -> bool:
@@ -64,18 +66,18 @@ class NewJob:
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A job that was taken: no one else's until the lease runs out. `tries`: how often it was taken, this time too;
-    `request` None: it is gone, or `is_damaged`, and the job can only be ended."""
+    `waited_s`: since it was sent, by the store's clock; `request` None: it is gone, or `is_damaged`, and the job can
+    only be ended."""
 
     owner: str
     job_id: str
     token: str
-    task: JobTask
+    task: JobTask | None
     tries: int
-    created_at: float
     waited_s: float
     request: bytes | None
     is_damaged: bool = False
-    """Whether the request came back altered from the store."""
+    """Whether the request or another field came back altered from the store; a `task` altered too may be unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ class JobStore(ABC):
 
     @abstractmethod
     async def outcome(self, tenant: str, job_id: str) -> tuple[Job, Outcome | None]:
-        """A job, and what it ended with if it is done or has failed. Raises `JobNotFound`."""
+        """A job, and what it ended with if it is done or has failed. Raises `JobNotFound`, and `JobDamaged` where that
+        came back altered: a key that it was sent with is then free for another."""
 
     @abstractmethod
     async def page(self, tenant: str, limit: int, after: str | None, state: JobState | None) -> Page:

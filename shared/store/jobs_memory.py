@@ -109,9 +109,7 @@ class MemoryJobStore(JobStore):
         entry.job = replace(entry.job, state="running", started_at=entry.job.started_at or now)
         job = entry.job
         waited_s = now - job.created_at
-        return Lease(
-            entry.tenant, job.job_id, entry.token, job.task, entry.tries, job.created_at, waited_s, entry.request
-        )
+        return Lease(entry.tenant, job.job_id, entry.token, job.task, entry.tries, waited_s, entry.request)
 
     async def renew(self, lease: Lease) -> bool:
         """See `JobStore`."""

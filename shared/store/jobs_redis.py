@@ -11,12 +11,12 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 
-from shared.errors import BodyTooLarge, JobStoreUnavailable
+from shared.errors import BodyTooLarge, JobDamaged, JobNotFound, JobStoreUnavailable
 from shared.store import jobs_scripts as scripts
 from shared.store.codec import checksum
 from shared.store.jobs import (
@@ -34,10 +34,11 @@ from shared.store.jobs import (
     not_found,
     too_many,
 )
+from shared.store.jobs_records import TOLD, outcome_sum, read_job, read_lease, read_outcome
 from shared.store.keys import jobs_key, owner_of
 from shared.store.metrics import Operation
 from shared.store.redis import RedisClient, StoreFailure
-from shared.types import JobState, JobTask
+from shared.types import JobState
 
 T = TypeVar("T")
 
@@ -46,8 +47,6 @@ RETRY_AFTER_S = 2.0
 LISTED_LIVES = 30
 """A job that has waited for so many lives of a finished one is no longer listed."""
 _TOO_LARGE = "more than the store of jobs takes"
-_RECORD = ("state", "task", "created", "started", "finished", "error")
-_OUTCOME = ("status", "media", "headers", "result")
 _QUEUE, _LEASES = jobs_key("queue"), jobs_key("leases")
 _ALL = jobs_key("")
 
@@ -71,30 +70,38 @@ class RedisJobStore(JobStore):
         keys = [_job(owner, job_id), _QUEUE, _index(owner), _open(owner), idem]
         head = [job_id, f"{owner}:{job_id}", new.task, new.request, checksum(new.request)]
         limits = [caps.jobs, caps.request_bytes, _job(owner, ""), fingerprint, oldest]
-        said, *more = await self._run("job_put", scripts.SUBMIT, keys, [*head, *limits])
+        said, *more = await self._run("job_put", scripts.SUBMIT, keys, [*head, *limits, *TOLD])
         if said == b"mismatch" and new.key is not None:
             raise mismatch(new.key)
         if said == b"jobs":
             raise too_many("queued jobs", caps.jobs)
         if said == b"bytes":
             raise too_many("bytes of queued jobs", caps.request_bytes)
-        return await self.get(tenant, more[0].decode()), said == b"new"
+        name, values = more
+        with suppress(JobNotFound):
+            job = self._job("job_put", name.decode(), values)
+            if not job.is_damaged:
+                return job, said == b"new"
+        await self._free(owner, name.decode())
+        return await self._submit(tenant, new)
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """See `JobStore`."""
         key = _job(owner_of(tenant), job_id)
-        return self._job(job_id, await self._call("job_get", lambda redis: _read(redis, key, _RECORD)))
+        return self._job("job_get", job_id, await self._call("job_get", lambda redis: _read(redis, key, TOLD)))
 
     async def outcome(self, tenant: str, job_id: str) -> tuple[Job, Outcome | None]:
         """See `JobStore`."""
-        key = _job(owner_of(tenant), job_id)
-        values = await self._call("job_get", lambda redis: _read(redis, key, (*_RECORD, *_OUTCOME)))
-        job = self._job(job_id, values[: len(_RECORD)])
-        status, media, headers, result = values[len(_RECORD) :]
-        if status is None or media is None or headers is None:
-            return job, None
-        pairs = tuple((name, text) for name, text in json.loads(headers))
-        return job, Outcome(int(status), media.decode(), pairs, result or job.error or b"")
+        owner = owner_of(tenant)
+        key = _job(owner, job_id)
+        *values, result = await self._call("job_get", lambda redis: _read(redis, key, (*TOLD, "result")))
+        job = read_job(job_id, values, self._caps.ttl_s)
+        try:
+            return job, read_outcome(job, values, result)
+        except JobDamaged:
+            self._client.failure("job_get", "corrupt")
+            await self._free(owner, job_id)
+            raise
 
     async def page(self, tenant: str, limit: int, after: str | None, state: JobState | None) -> Page:
         """See `JobStore`."""
@@ -105,14 +112,14 @@ class RedisJobStore(JobStore):
             names = cast("list[bytes]", await redis.zrevrangebylex(_index(owner), newest, "-", 0, SCANNED + 1))
             async with redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hmget(_job(owner, name.decode()), _RECORD)
+                    pipe.hmget(_job(owner, name.decode()), TOLD)
                 return names, await pipe.execute() if names else []
 
         names, records = await self._call("job_list", read)
         found: list[Job] = []
         for looked, (name, values) in enumerate(zip(names, records, strict=True), 1):
-            if values[0] is not None:  # else it has expired, and its name goes with its day
-                job = self._job(name.decode(), values)
+            with suppress(JobNotFound):  # it has expired, and its name goes with its day
+                job = self._job("job_list", name.decode(), values)
                 found += [job] if state in (None, job.state) else []
             if len(found) == limit or looked == SCANNED:
                 return Page(found, name.decode() if looked < len(names) else None)
@@ -122,10 +129,11 @@ class RedisJobStore(JobStore):
         """See `JobStore`."""
         owner = owner_of(tenant)
         keys = [_job(owner, job_id), _LEASES, _open(owner), _index(owner), _QUEUE]
-        said = await self._run("job_delete", scripts.DELETE, keys, [f"{owner}:{job_id}", job_id, self._ttl_ms])
+        arguments = [f"{owner}:{job_id}", job_id, self._ttl_ms, *TOLD]
+        said, *more = await self._run("job_delete", scripts.DELETE, keys, arguments)
         if said == b"unknown":
             raise not_found(job_id)
-        return await self.get(tenant, job_id) if said == b"cancelled" else None
+        return self._job("job_delete", job_id, more[0]) if said == b"cancelled" else None
 
     async def look(self) -> tuple[int, int]:
         """See `JobStore`."""
@@ -140,14 +148,11 @@ class RedisJobStore(JobStore):
         )
         if found is None:
             return None
-        member, tries, now, task, created, request, kept = found
-        owner, _, job_id = member.decode().partition(":")
-        created_at, waited_s = int(created) / 1000, (now - int(created)) / 1000
-        lease = Lease(owner, job_id, token, task.decode(), tries, created_at, waited_s, request)
-        if request is None or kept in (None, checksum(request).encode()):  # None: a gateway of before wrote it
-            return lease
-        self._client.failure("job_take", "corrupt")
-        return replace(lease, request=None, is_damaged=True)
+        lease = read_lease(token, found)
+        if lease.is_damaged:
+            self._client.failure("job_take", "corrupt")
+            await self._free(lease.owner, lease.job_id)
+        return lease
 
     async def renew(self, lease: Lease) -> bool:
         """See `JobStore`."""
@@ -162,7 +167,7 @@ class RedisJobStore(JobStore):
             raise BodyTooLarge.of("result", f"{len(outcome.body)} bytes", self._cap, _TOO_LARGE)
         keys = [_job(lease.owner, lease.job_id), _LEASES, _open(lease.owner), _index(lease.owner)]
         state, headers = outcome.state, json.dumps(outcome.headers)
-        said = [state, outcome.status, outcome.media_type, headers]
+        said = [state, outcome.status, outcome.media_type, headers, outcome_sum(outcome, headers)]
         body = ["error" if state == "failed" else "result", outcome.body]
         arguments = [lease.token, _member(lease), lease.job_id, self._ttl_ms, *said, *body]
         try:
@@ -170,7 +175,7 @@ class RedisJobStore(JobStore):
         except JobStoreUnavailable as error:
             if not (isinstance(error.__cause__, StoreFailure) and error.__cause__.reason == "full"):
                 raise
-        await self._call("job_end", lambda redis: redis.hdel(keys[0], "request"))
+        await self._run("job_end", scripts.MAKE_ROOM, keys[:1], [lease.token])
         return bool(await self._run("job_end", scripts.FINISH, keys, arguments))
 
     async def give_back(self, lease: Lease) -> None:
@@ -178,14 +183,15 @@ class RedisJobStore(JobStore):
         keys = [_job(lease.owner, lease.job_id), _LEASES, _QUEUE]
         await self._run("job_end", scripts.GIVE_BACK, keys, [lease.token, _member(lease)])
 
-    def _job(self, job_id: str, values: Sequence[bytes | None]) -> Job:
-        state, task, *times, error = values
-        if state is None or task is None:
-            raise not_found(job_id)
-        created, started, finished = (None if each is None else int(each) / 1000 for each in times)
-        expires_at = (finished or created or 0.0) + self._caps.ttl_s
-        known, at = cast(JobTask, task.decode()), cast(JobState, state.decode())
-        return Job(job_id, known, at, created or 0.0, expires_at, started, finished, error)
+    def _job(self, operation: Operation, job_id: str, values: Sequence[bytes | None]) -> Job:
+        job = read_job(job_id, values, self._caps.ttl_s)
+        if job.is_damaged:
+            self._client.failure(operation, "corrupt")
+        return job
+
+    async def _free(self, owner: str, job_id: str) -> None:
+        """A damaged job's key is another's, so that who sends it again has more than the damaged one."""
+        await self._run("job_end", scripts.FREE, [_job(owner, job_id)], [job_id])
 
     async def _run(
         self, operation: Operation, text: str, keys: list[str], arguments: list[Any], counted: bool = True

@@ -4,6 +4,8 @@ A job is one hash: its record with its request, later with its outcome; so evict
 nothing. Its other traces are names only, and a name without a hash is passed over and dropped. `member` is
 `owner:id`; every time is the server's, in milliseconds. A script's first write is one that a full server refuses, and
 then nothing of it has happened.
+
+What lies in the hash may have been altered: no script relies on its form. `seal` is the SHA-1 of what never changes.
 """
 
 from __future__ import annotations
@@ -13,27 +15,44 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
+_READ = """
+local function field(job, name)
+  local found = redis.pcall('HGET', job, name)
+  return type(found) == 'string' and found
+end
+local function named(idem, id)
+  local known = redis.pcall('GET', idem)
+  return type(known) == 'string' and string.sub(known, 66) == id
+end
+local function sealed(id, task, created)
+  return redis.sha1hex(id .. ' ' .. (task or '') .. ' ' .. (created or ''))
+end
+"""
+"""A field, false where there is none; whether this key of a caller's is this job's; the seal."""
+
 SUBMIT = (
     _NOW
+    + _READ
     + """
 local job, queue, index, open, idem = unpack(KEYS)
-local id, member, task, request, sum, jobs, bytes, known_prefix, print, oldest = unpack(ARGV)
+local id, member, task, request, sum, jobs, bytes, known_prefix, print, oldest = unpack(ARGV, 1, 10)
 if print ~= '' then
   local known = redis.call('GET', idem)
   if known then
     local other = string.sub(known, 66)
-    if redis.call('EXISTS', known_prefix .. other) == 1 then
+    if field(known_prefix .. other, 'idem') == idem then
       if string.sub(known, 1, 64) ~= print then return {'mismatch'} end
-      return {'known', other}
+      return {'known', other, redis.call('HMGET', known_prefix .. other, unpack(ARGV, 11))}
     end
   end
 end
 if redis.call('HLEN', open) >= tonumber(jobs) then return {'jobs'} end
 local held = #request
-for _, size in ipairs(redis.call('HVALS', open)) do held = held + tonumber(size) end
+for _, size in ipairs(redis.call('HVALS', open)) do held = held + (tonumber(size) or 0) end
 if held > tonumber(bytes) then return {'bytes'} end
-redis.call('HSET', job, 'state', 'queued', 'task', task, 'created', now, 'tries', 0, 'request', request,
-  'sum', sum)
+local created = string.format('%.0f', now)
+redis.call('HSET', job, 'state', 'queued', 'task', task, 'created', created, 'tries', 0, 'request', request,
+  'sum', sum, 'seal', sealed(id, task, created))
 redis.call('HSET', open, id, #request)
 redis.call('LPUSH', queue, member)
 redis.call('ZADD', index, 0, id)
@@ -43,16 +62,16 @@ if print ~= '' then
   redis.call('SET', idem, print .. ':' .. id)
   redis.call('HSET', job, 'idem', idem)
 end
-return {'new', id}
+return {'new', id, redis.call('HMGET', job, unpack(ARGV, 11))}
 """
 )
 """KEYS job, queue, index, open, idem; ARGV id, member, task, request, its checksum, most jobs, most bytes, prefix of
-this tenant's job keys, fingerprint or '', id below which none can be left."""
+this tenant's job keys, fingerprint or '', id below which none can be left, fields that are told of the job."""
 
 _ENDED = """
 local function ended(job, open, index, id, ttl)
-  local idem = redis.call('HGET', job, 'idem')
-  if idem then redis.call('PEXPIRE', idem, ttl) end
+  local idem = field(job, 'idem')
+  if idem and named(idem, id) then redis.call('PEXPIRE', idem, ttl) end
   redis.call('PEXPIRE', job, ttl)
   redis.call('HDEL', job, 'request', 'sum', 'token')
   redis.call('HDEL', open, id)
@@ -71,31 +90,43 @@ return {redis.call('LLEN', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '-inf', now)}
 
 TAKE = (
     _NOW
+    + _READ
     + """
 local queue, leases = unpack(KEYS)
 local token, lease, prefix = unpack(ARGV)
+local function whole(text) return text and #text < 16 and string.find(text, '^%d+$') end
 while true do
   local late = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1)[1]
   local member = late or redis.call('LINDEX', queue, -1)
   if not member then return false end
-  local job = prefix .. member
-  local state = redis.call('HGET', job, 'state')
-  if state == 'queued' or state == 'running' then
+  local job, cut = prefix .. member, string.find(member, ':', 1, true) or 0
+  local owner, id = string.sub(member, 1, cut - 1), string.sub(member, cut + 1)
+  local state = field(job, 'state')
+  local open = state == 'queued' or state == 'running'
+  if open or (redis.call('TYPE', job).ok == 'hash' and redis.call('PTTL', job) == -1) then
+    local task, created, request, sum, tries, started, seal =
+      unpack(redis.call('HMGET', job, 'task', 'created', 'request', 'sum', 'tries', 'started', 'seal'))
+    local sound = open and whole(created) and whole(tries) and (not started or whole(started))
+      and (not seal or (seal == sealed(id, task, created) and (sum or not request)))
     redis.call('HSET', job, 'state', 'running', 'token', token)
-    redis.call('HSETNX', job, 'started', now)
+    if not whole(started) then redis.call('HSET', job, 'started', now) end
+    if not whole(tries) then redis.call('HSET', job, 'tries', 0) end
+    if not sound then
+      sum = 'altered'
+      redis.call('HSET', job, 'sum', sum)
+    end
     redis.call('ZADD', leases, now + tonumber(lease), member)
     if not late then redis.call('RPOP', queue) end
-    local tries = redis.call('HINCRBY', job, 'tries', 1)
-    local found = redis.call('HMGET', job, 'task', 'created', 'request', 'sum')
-    return {member, tries, now, found[1], found[2], found[3], found[4]}
+    return {member, redis.call('HINCRBY', job, 'tries', 1), now, task, created, seal, request, sum}
   end
   if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
-  local cut = string.find(member, ':', 1, true)
-  redis.call('HDEL', prefix .. 'open:' .. string.sub(member, 1, cut - 1), string.sub(member, cut + 1))
+  redis.call('HDEL', prefix .. 'open:' .. owner, id)
 end
 """
 )
-"""KEYS queue, leases; ARGV token, milliseconds of a lease, prefix of every job's key."""
+"""KEYS queue, leases; ARGV token, milliseconds of a lease, prefix of every job's key. A job that is not open has a
+time to live: one without was altered while it waited or ran. One whose fields were altered has from now on a checksum
+that no request has."""
 
 RENEW = (
     _NOW
@@ -109,26 +140,33 @@ return 1
 
 FINISH = (
     _NOW
+    + _READ
     + _ENDED
     + """
 local job, leases, open, index = unpack(KEYS)
-local token, member, id, ttl, state, status, media, headers, field, body = unpack(ARGV)
+local token, member, id, ttl, state, status, media, headers, sum, name, body = unpack(ARGV)
 if redis.call('HGET', job, 'token') ~= token then return 0 end
 redis.call('HSET', job, 'state', state, 'finished', now, 'status', status, 'media', media, 'headers', headers,
-  field, body)
+  'result_sum', sum, name, body)
 ended(job, open, index, id, ttl)
 redis.call('ZREM', leases, member)
 return 1
 """
 )
 """KEYS job, leases, open, index; ARGV token, member, id, milliseconds that it is kept, state, status, media type,
-headers, field that takes the body, body."""
+headers, checksum of these and the body, field that takes the body, body."""
+
+MAKE_ROOM = """
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+return redis.call('HDEL', KEYS[1], 'request', 'sum')
+"""
+"""KEYS job; ARGV token."""
 
 GIVE_BACK = """
 local job, leases, queue = unpack(KEYS)
 if redis.call('HGET', job, 'token') ~= ARGV[1] then return 0 end
 redis.call('HSET', job, 'state', 'queued')
-redis.call('HINCRBY', job, 'tries', -1)
+redis.pcall('HINCRBY', job, 'tries', -1)
 redis.call('HDEL', job, 'token')
 redis.call('ZREM', leases, ARGV[2])
 redis.call('RPUSH', queue, ARGV[2])
@@ -138,24 +176,41 @@ return 1
 
 DELETE = (
     _NOW
+    + _READ
     + _ENDED
     + """
 local job, leases, open, index, queue = unpack(KEYS)
-local member, id, ttl = unpack(ARGV)
-local state = redis.call('HGET', job, 'state')
-if not state then return 'unknown' end
-if state ~= 'queued' and state ~= 'running' then
-  local idem = redis.call('HGET', job, 'idem')
-  if idem then redis.call('DEL', idem) end
-  redis.call('DEL', job)
-  redis.call('ZREM', index, id)
-  return 'forgotten'
+local member, id, ttl = unpack(ARGV, 1, 3)
+if redis.call('EXISTS', job) == 0 then return {'unknown'} end
+local state, lives = field(job, 'state'), redis.call('PTTL', job)
+if state == 'queued' or state == 'running' then
+  redis.call('HSET', job, 'state', 'cancelled', 'finished', now)
+  ended(job, open, index, id, ttl)
+  redis.call('ZREM', leases, member)
+  redis.call('LREM', queue, -1, member)
+  return {'cancelled', redis.call('HMGET', job, unpack(ARGV, 4))}
 end
-redis.call('HSET', job, 'state', 'cancelled', 'finished', now)
-ended(job, open, index, id, ttl)
-redis.call('ZREM', leases, member)
-redis.call('LREM', queue, -1, member)
-return 'cancelled'
+if lives == -1 then
+  ended(job, open, index, id, ttl)
+  redis.call('ZREM', leases, member)
+  redis.call('LREM', queue, -1, member)
+end
+local idem = field(job, 'idem')
+if idem and named(idem, id) then redis.call('DEL', idem) end
+redis.call('DEL', job)
+redis.call('ZREM', index, id)
+return {'forgotten'}
 """
 )
-"""KEYS job, leases, open, index, queue; ARGV member, id, milliseconds that a cancelled job is kept."""
+"""KEYS job, leases, open, index, queue; ARGV member, id, milliseconds that a cancelled job is kept, fields that are
+told of it."""
+
+FREE = (
+    _READ
+    + """
+local idem = field(KEYS[1], 'idem')
+if idem and named(idem, ARGV[1]) then redis.call('DEL', idem) end
+return redis.call('HDEL', KEYS[1], 'idem')
+"""
+)
+"""KEYS job; ARGV id: the caller's key may be sent again, for another job."""

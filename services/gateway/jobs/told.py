@@ -11,7 +11,7 @@ from starlette.responses import Response
 from services.gateway.errors import body, headers
 from services.gateway.responses import JSON, fresh
 from shared.calls import Answer
-from shared.errors import JobCancelled, JobNotDone, SegServeError
+from shared.errors import JobCancelled, JobDamaged, JobNotDone, SegServeError
 from shared.store.jobs import Job, Outcome
 from shared.telemetry.stages import server_timing
 
@@ -24,13 +24,14 @@ def job_fields(job: Job) -> dict[str, Any]:
     path = f"{PATH}/{job.job_id}"
     times = {"created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at}
     found = {**times, "expires_at": job.expires_at}
+    error = body(JobDamaged(), job.job_id) if job.is_damaged else job.error
     return {
         "id": job.job_id,
         "task": job.task,
         "state": job.state,
         **{name: datetime.fromtimestamp(at, UTC) for name, at in found.items() if at is not None},
         "links": {"self": path, "result": f"{path}/result", **({"cancel": path} if job.is_open else {})},
-        **({} if job.error is None else {"error": orjson.loads(job.error)}),
+        **({} if error is None else {"error": orjson.loads(error)}),
     }
 
 

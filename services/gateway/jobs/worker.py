@@ -42,6 +42,8 @@ MAX_TRIES = 3
 """A job under which so many gateways ended has failed."""
 PAUSE_S = 1.0
 """Between two tries to reach a store or a model that does not say when to come again."""
+UNKNOWN = "unknown"
+"""The label of a job whose task was altered in the store."""
 BUSY = (Overloaded, ModelUnavailable, ImageStoreUnavailable)
 """What a job waits out, until its deadline."""
 Kinds = Mapping[JobTask, TaskKind]
@@ -99,7 +101,7 @@ class _Worker:
 
     async def _run(self, lease: Lease) -> None:
         if lease.tries == 1:
-            self._here.sink.observe("segserve_job_wait_seconds", lease.waited_s, task=lease.task)
+            self._here.sink.observe("segserve_job_wait_seconds", max(lease.waited_s, 0.0), task=lease.task or UNKNOWN)
         self._count(lease, "running")
         work = asyncio.create_task(self._finished(lease))
         holding = asyncio.create_task(self._hold(lease, work))
@@ -139,7 +141,7 @@ class _Worker:
 
     async def _outcome(self, lease: Lease) -> Outcome:
         if lease.is_damaged:
-            logger.error("job %s: its request came back altered from the store", lease.job_id)
+            logger.error("job %s: it came back altered from the store", lease.job_id)
             return of_error(JobDamaged(), lease.job_id)
         if lease.request is None or lease.tries > MAX_TRIES:
             return of_error(JobLost(), lease.job_id)
@@ -147,7 +149,7 @@ class _Worker:
         try:
             request = JobRequest.decode(lease.request)
             identifier = request.asked.request_id
-            if time.time() > lease.created_at + settings.job_ttl_s:
+            if lease.waited_s > settings.job_ttl_s:
                 raise DeadlineExceeded("The job waited for longer than jobs are kept.")
             with bound(identifier):
                 async with asyncio.timeout(settings.job_timeout_s):
@@ -182,4 +184,4 @@ class _Worker:
         await asyncio.sleep(pause_s)
 
     def _count(self, lease: Lease, state: str) -> None:
-        self._here.sink.count("segserve_jobs_total", task=lease.task, state=state)
+        self._here.sink.count("segserve_jobs_total", task=lease.task or UNKNOWN, state=state)
