@@ -12,7 +12,6 @@ from shared.errors import InvalidOption
 from shared.imaging.compose import encode_picture, overlay_labels
 from shared.imaging.label_runs import LabelRuns
 from shared.imaging.png import label_png
-from shared.imaging.rle import encode_labels
 from shared.imaging.summary import summarise, summarise_output
 from shared.labels import LabelSpace
 from shared.serving.answers import Finding, base64_text, json_answer, npz_answer, picture_answer, text_answer
@@ -53,10 +52,6 @@ class SemanticPipeline(DensePipeline[SemanticOutput]):
         common = self.common(call, size)
         runs = None if form == "png" else LabelRuns.of(labels)
         segments = present(labels, output, self.space, bool(call.options.min_confidence), runs)
-        if form == "rle" and runs:
-            masks = encode_labels(runs, [segment["label_id"] for segment in segments])
-            full = [{**segment, "rle": masks[segment["label_id"]]} for segment in segments]
-            return json_answer({**common, "segments": full})
         if runs is None:
             picture = base64_text(label_png(labels, self.space.palette()))
             return json_answer({**common, "segments": segments, "png": picture})

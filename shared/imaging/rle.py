@@ -1,13 +1,13 @@
 """Masks in, COCO's compressed run-length strings out, and back: bit-exact with pycocotools.
 
-Runs are read off the crop of a region, or off a whole label map for all of its labels at once; a full-size mask per
-label is never made. The format is that of `maskApi.c` in pycocotools: column-major run lengths that begin with zeros,
-each from the third on as its difference to the last but one, in groups of five bits.
+Runs are read off the crop of a region, or are what it holds; a full-size mask is never made. The format is that of
+`maskApi.c` in pycocotools: column-major run lengths that begin with zeros, each from the third on as its difference to
+the last but one, in groups of five bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import cv2
@@ -15,9 +15,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from shared.errors import InvalidOption
-from shared.imaging.label_runs import LabelRuns
 from shared.imaging.runs import runs_of
-from shared.types import BoolArray, IdArray, Int64Array, LabelArray, Region
+from shared.types import BoolArray, Int64Array, Region
 
 MAX_PIXELS = 2**28
 """Largest mask that `decode` makes."""
@@ -36,28 +35,6 @@ def encode(region: Region) -> Rle:
     counts = _counts(*_runs_of(region), height * width).tolist()
     packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
-
-
-def encode_labels(labels: LabelArray | IdArray | LabelRuns, ids: Iterable[int] | None = None) -> dict[int, Rle]:
-    """One RLE for every label that occurs in an HxW label (or panoptic id) map, or in its runs, in one pass over it.
-
-    `ids` limits the answer to these labels (leave void out this way); None takes every value. Keys are ascending.
-    """
-    runs = labels if isinstance(labels, LabelRuns) else LabelRuns.of(labels)
-    height, width = runs.size
-    wanted = np.ones(runs.labels.size, np.bool_) if ids is None else np.isin(runs.labels, list(ids))
-    if not wanted.any():
-        return {}
-    starts, ends, first = _joined(runs, wanted)
-    counts, lengths = _counts_of_groups(starts, ends, first, height * width)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    text, widths = _compress_groups(counts, offsets)
-    stops = np.cumsum(np.add.reduceat(widths, offsets[:-1]))
-    pieces = (text[start:stop] for start, stop in zip([0, *stops.tolist()], stops.tolist(), strict=False))
-    return {
-        int(value): {"size": [height, width], "counts": piece.decode("ascii")}
-        for value, piece in zip(runs.labels[wanted], pieces, strict=True)
-    }
 
 
 def area(rle: Rle) -> int:
@@ -98,17 +75,6 @@ def _runs_of(region: Region) -> tuple[Int64Array, Int64Array]:
     return starts[np.concatenate([[True], apart])], ends[np.concatenate([apart, [True]])]
 
 
-def _joined(runs: LabelRuns, wanted: BoolArray) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Starts and ends of the runs of the `wanted` labels, label by label, those that go on in the next column as one;
-    and where the runs of each label begin."""
-    kept, many = np.repeat(wanted, runs.many), runs.many[wanted]
-    starts, ends = runs.starts[kept], runs.ends[kept]
-    first = np.cumsum(many) - many
-    begins = np.append(True, starts[1:] != ends[:-1])
-    begins[first] = True
-    return starts[begins], ends[np.append(begins[1:], True)], np.cumsum(begins)[first] - 1
-
-
 def _counts(starts: Int64Array, ends: Int64Array, total: int) -> Int64Array:
     """Run lengths, zeros first, from the set runs; COCO writes no empty run at the end."""
     edges = np.empty(2 * starts.size + 2, np.int64)
@@ -116,50 +82,6 @@ def _counts(starts: Int64Array, ends: Int64Array, total: int) -> Int64Array:
     edges[1:-1:2], edges[2:-1:2] = starts, ends
     counts = np.diff(edges)
     return counts[:-1] if starts.size and counts[-1] == 0 else counts
-
-
-def _counts_of_groups(
-    starts: Int64Array, ends: Int64Array, first: Int64Array, total: int
-) -> tuple[Int64Array, Int64Array]:
-    """`_counts` of several labels at once: all counts in a row, and how many belong to each label.
-
-    `first` holds the index of each label's first run.
-    """
-    previous = np.concatenate([[0], ends[:-1]])
-    previous[first] = 0
-    pairs = np.stack([starts - previous, ends - starts], axis=1).reshape(-1)
-    last = np.append(first[1:], starts.size) - 1
-    rest = total - ends[last]
-    open_end = rest > 0
-    counts = np.insert(pairs, 2 * (last[open_end] + 1), rest[open_end])
-    return counts, 2 * np.diff(np.append(first, starts.size)) + open_end
-
-
-def _compress_groups(counts: Int64Array, offsets: Int64Array) -> tuple[bytes, Int64Array]:
-    """The strings of several masks in a row, and the characters that each count takes.
-
-    `offsets` holds where each mask's counts begin, and their end.
-    """
-    rest = counts.copy()
-    rest[2:] -= counts[:-2]
-    # Each mask's first three counts are written as they are; past a shorter mask lie the first ones of the next.
-    whole = (offsets[:-1, None] + np.arange(3)).reshape(-1)
-    whole = whole[whole < counts.size]
-    rest[whole] = counts[whole]
-    groups = np.zeros((counts.size, 7), np.uint8)
-    widths = np.ones(counts.size, np.int64)
-    active = np.arange(counts.size)
-    for group in range(7):
-        values = rest[active]
-        low, high = values & 31, values >> 5
-        more = high != np.where(low & 16, -1, 0)
-        groups[active, group] = low + 48 + 32 * more
-        active = active[more]
-        if active.size == 0:
-            break
-        rest[active] = high[more]
-        widths[active] += 1
-    return groups[np.arange(7) < widths[:, None]].tobytes(), widths
 
 
 def _checked_size(size: Any) -> tuple[int, int]:
