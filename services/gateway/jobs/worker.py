@@ -88,6 +88,7 @@ class _Worker:
         """One job after another, from when the models are known: a new gateway begins before its first request."""
         await self._here.directory.known()
         while True:
+            self._ready.clear()  # before the look: what comes during it is not missed
             try:
                 while (lease := await self._here.jobs.take()) is not None:
                     await self._run(lease)
@@ -96,15 +97,15 @@ class _Worker:
             except Exception:
                 logger.exception("A job could not be worked on.")
                 await asyncio.sleep(PAUSE_S)
-            self._ready.clear()
             await self._ready.wait()
 
     async def _run(self, lease: Lease) -> None:
         if lease.tries == 1:
             self._here.sink.observe("segserve_job_wait_seconds", max(lease.waited_s, 0.0), task=lease.task or UNKNOWN)
         self._count(lease, "running")
-        work = asyncio.create_task(self._finished(lease))
-        holding = asyncio.create_task(self._hold(lease, work))
+        answered = asyncio.Event()
+        work = asyncio.create_task(self._finished(lease, answered))
+        holding = asyncio.create_task(self._hold(lease, work, answered))
         try:
             await asyncio.wait({work})
         except asyncio.CancelledError:
@@ -117,18 +118,21 @@ class _Worker:
         if not work.cancelled():
             work.result()
 
-    async def _hold(self, lease: Lease, work: asyncio.Task[None]) -> None:
-        """Renews the lease; ends the work where it is lost. A store that does not answer is no reason to stop."""
+    async def _hold(self, lease: Lease, work: asyncio.Task[None], answered: asyncio.Event) -> None:
+        """Renews the lease; ends the work where it is lost, unless it is answered: then it may just have been kept. A
+        store that does not answer is no reason to stop."""
         while True:
             await asyncio.sleep(self._renew_s)
             with suppress(JobStoreUnavailable):
                 if not await self._here.jobs.renew(lease):
-                    work.cancel()
+                    if not answered.is_set():
+                        work.cancel()
                     return
 
-    async def _finished(self, lease: Lease) -> None:
+    async def _finished(self, lease: Lease, answered: asyncio.Event) -> None:
         """Works, and keeps what came of it for as long as it takes."""
         outcome = await self._outcome(lease)
+        answered.set()
         while True:
             try:
                 if await self._here.jobs.finish(lease, outcome):

@@ -85,13 +85,14 @@ async def record(request: Request, job_id: str) -> Response:
     if wants_events(request.headers.get("accept", "")):
         lengthen(request.scope, here.settings.stream_timeout_s)
         return EventStream(_events(here, tenant, job_id), here.errors)
-    until = min(time.time() + asked.wait, here.identify(request).deadline - SPARED_S)
+    longest_s = min(asked.wait, here.identify(request).deadline - SPARED_S - time.time())
+    until = time.monotonic() + longest_s
     last = await here.jobs.get(tenant, job_id)
     if asked.wait and last.is_open:
         with here.waits.permit(tenant):
             async for now in _states(here, tenant, last):
                 last = now
-                if time.time() >= until:
+                if time.monotonic() >= until:
                     break
     return fresh(job_fields(last))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,12 +17,17 @@ from shared.calls import DenseCall
 from shared.errors import InternalError, Overloaded
 from shared.schemas.resources import JobAnswer, JobsAnswer
 from shared.settings import Settings
+from shared.store.jobs import Lease, Outcome
+from shared.store.jobs_memory import MemoryJobStore
 from shared.store.keys import image_id
+from shared.store.opening import caps_of
 from tests.bad_input import IN_BASE64, JOBS, PNG, UNKNOWN_ID, picture
 from tests.unit.gateway.running import Running, running
 from tests.unit.gateway.test_access import KEYS
 from tests.unit.gateway.tiny import Brightness, info
+from tests.unit.store.clock import Clock
 
+CAPS = caps_of(Settings())
 RAW = {"Content-Type": "image/png"}
 PROMPTS = [{"points": [[1, 1]], "labels": [1]}]
 BODIES: dict[str, dict[str, Any]] = {
@@ -396,6 +402,60 @@ async def test_metrics_tell_of_states_waits_and_the_queue(gateway: Running) -> N
     assert len(gateway.sink.values("segserve_job_wait_seconds", task="semantic")) == 1
     await asyncio.sleep(1.2 * LOOK_S)
     assert gateway.sink.values("segserve_jobs_waiting")[-1] == 0
+
+
+async def test_a_job_that_comes_while_a_worker_looks_in_vain_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.gateway.jobs.worker.LOOK_S", 60.0)
+    looks = asyncio.Event()
+
+    class Slow(MemoryJobStore):
+        async def take(self) -> Lease | None:
+            found = await super().take()
+            looks.set()
+            await asyncio.sleep(0.2 if found is None else 0)
+            return found
+
+    async with running(jobs=Slow(CAPS, 2**20)) as gateway:
+        await looks.wait()
+        assert (await finished(gateway, await sent(gateway))).state == "done"
+
+
+async def test_a_job_whose_end_the_store_is_slow_to_confirm_is_counted() -> None:
+    class Slow(MemoryJobStore):
+        async def finish(self, lease: Lease, outcome: Outcome) -> bool:
+            is_kept = await super().finish(lease, outcome)
+            await asyncio.sleep(0.3)  # longer than between two renewals
+            return is_kept
+
+    async with running(jobs=Slow(CAPS, 2**20), settings=Settings(job_lease_s=0.15)) as gateway:
+        await finished(gateway, await sent(gateway))
+        await asyncio.sleep(0.5)
+        assert gateway.sink.total("segserve_jobs_total", state="done") == 1
+
+
+async def test_a_wait_is_measured_by_the_stores_clock_alone() -> None:
+    clock = Clock(time.time() - 3 * 86_400)
+    jobs = MemoryJobStore(CAPS, 2**20, clock)
+    async with running(jobs=jobs) as gateway:
+        assert (await finished(gateway, await sent(gateway))).state == "done", "the gateway's clock is days ahead"
+    async with running(jobs=jobs, settings=Settings(jobs_at_once=0)) as gateway:
+        answer = await sent(gateway)
+    clock.pass_(86_401)
+    async with running(jobs=jobs) as gateway:
+        job = await finished(gateway, answer)
+        assert (job.state, job.error and job.error.code) == ("failed", "deadline_exceeded")
+
+
+async def test_who_waits_is_answered_in_time_though_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(settings=Settings(jobs_at_once=0)) as gateway:
+        path = (await sent(gateway)).headers["location"]
+        waiting = asyncio.create_task(gateway.client.get(path, params={"wait": 0.4}))
+        await asyncio.sleep(0.1)
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - 3600)
+        assert (await asyncio.wait_for(waiting, 10)).json()["state"] == "queued"
 
 
 async def test_a_gateway_that_takes_none_leaves_them() -> None:
