@@ -137,7 +137,7 @@ class RedisJobStore(JobStore):
 
     async def look(self) -> tuple[int, int]:
         """See `JobStore`."""
-        waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [], counted=False)
+        waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [_ALL], counted=False)
         return waiting, late
 
     async def take(self) -> Lease | None:

@@ -2,8 +2,9 @@
 
 A job is one hash: its record with its request, later with its outcome; so eviction and expiry take all of it or
 nothing. Its other traces are names only, and a name without a hash is passed over and dropped. `member` is
-`owner:id`; every time is the server's, in milliseconds. A script's first write is one that a full server refuses, and
-then nothing of it has happened.
+`owner:id`; every time is the server's, in milliseconds. `SUBMIT` and `FINISH`, which bring something, begin with a
+write that a full server refuses, and then nothing of them has happened. All others begin with one that it takes, and
+then it takes the rest: whatever makes room goes on.
 
 What lies in the hash may have been altered: no script relies on its form. `seal` is the SHA-1 of what never changes.
 """
@@ -24,11 +25,13 @@ local function named(idem, id)
   local known = redis.pcall('GET', idem)
   return type(known) == 'string' and string.sub(known, 66) == id
 end
+local function whole(text) return text and #text < 16 and string.find(text, '^%d+$') end
 local function sealed(id, task, created)
   return redis.sha1hex(id .. ' ' .. (task or '') .. ' ' .. (created or ''))
 end
 """
-"""A field, false where there is none; whether this key of a caller's is this job's; the seal."""
+"""A field, false where there is none; whether this key of a caller's is this job's; the seal; whether this is an
+integer from 0 on."""
 
 SUBMIT = (
     _NOW
@@ -73,7 +76,7 @@ local function ended(job, open, index, id, ttl)
   local idem = field(job, 'idem')
   if idem and named(idem, id) then redis.call('PEXPIRE', idem, ttl) end
   redis.call('PEXPIRE', job, ttl)
-  redis.call('HDEL', job, 'request', 'sum', 'token')
+  redis.call('HDEL', job, 'request', 'sum', 'token', 'lease')
   redis.call('HDEL', open, id)
   if redis.call('EXISTS', open) == 0 then redis.call('PEXPIRE', index, ttl) end
 end
@@ -82,11 +85,20 @@ end
 
 LOOK = (
     _NOW
+    + _READ
     + """
-return {redis.call('LLEN', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '-inf', now)}
+local queue, leases = unpack(KEYS)
+local last = redis.call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')
+local lease = last[1] and field(ARGV[1] .. last[1], 'lease')
+if whole(lease) and tonumber(last[2]) > now + tonumber(lease) then
+  redis.call('ZREM', leases, last[1])
+  redis.call('ZADD', leases, now + tonumber(lease), last[1])
+end
+return {redis.call('LLEN', queue), redis.call('ZCOUNT', leases, '-inf', now)}
 """
 )
-"""KEYS queue, leases."""
+"""KEYS queue, leases; ARGV prefix of every job's key. A lease that runs for longer than one does was given before the
+server's clock was set back: it begins anew, one at each look."""
 
 TAKE = (
     _NOW
@@ -94,7 +106,6 @@ TAKE = (
     + """
 local queue, leases = unpack(KEYS)
 local token, lease, prefix = unpack(ARGV)
-local function whole(text) return text and #text < 16 and string.find(text, '^%d+$') end
 while true do
   local late = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1)[1]
   local member = late or redis.call('LINDEX', queue, -1)
@@ -108,7 +119,8 @@ while true do
       unpack(redis.call('HMGET', job, 'task', 'created', 'request', 'sum', 'tries', 'started', 'seal'))
     local sound = open and whole(created) and whole(tries) and (not started or whole(started))
       and (not seal or (seal == sealed(id, task, created) and (sum or not request)))
-    redis.call('HSET', job, 'state', 'running', 'token', token)
+    if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
+    redis.call('HSET', job, 'state', 'running', 'token', token, 'lease', lease)
     if not whole(started) then redis.call('HSET', job, 'started', now) end
     if not whole(tries) then redis.call('HSET', job, 'tries', 0) end
     if not sound then
@@ -116,7 +128,6 @@ while true do
       redis.call('HSET', job, 'sum', sum)
     end
     redis.call('ZADD', leases, now + tonumber(lease), member)
-    if not late then redis.call('RPOP', queue) end
     return {member, redis.call('HINCRBY', job, 'tries', 1), now, task, created, seal, request, sum}
   end
   if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
@@ -132,6 +143,7 @@ RENEW = (
     _NOW
     + """
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[2], now + tonumber(ARGV[3]), ARGV[2])
 return 1
 """
@@ -165,10 +177,10 @@ return redis.call('HDEL', KEYS[1], 'request', 'sum')
 GIVE_BACK = """
 local job, leases, queue = unpack(KEYS)
 if redis.call('HGET', job, 'token') ~= ARGV[1] then return 0 end
+redis.call('ZREM', leases, ARGV[2])
+redis.call('HDEL', job, 'token', 'lease')
 redis.call('HSET', job, 'state', 'queued')
 redis.pcall('HINCRBY', job, 'tries', -1)
-redis.call('HDEL', job, 'token')
-redis.call('ZREM', leases, ARGV[2])
 redis.call('RPUSH', queue, ARGV[2])
 return 1
 """
@@ -184,8 +196,8 @@ local member, id, ttl = unpack(ARGV, 1, 3)
 if redis.call('EXISTS', job) == 0 then return {'unknown'} end
 local state, lives = field(job, 'state'), redis.call('PTTL', job)
 if state == 'queued' or state == 'running' then
-  redis.call('HSET', job, 'state', 'cancelled', 'finished', now)
   ended(job, open, index, id, ttl)
+  redis.call('HSET', job, 'state', 'cancelled', 'finished', now)
   redis.call('ZREM', leases, member)
   redis.call('LREM', queue, -1, member)
   return {'cancelled', redis.call('HMGET', job, unpack(ARGV, 4))}

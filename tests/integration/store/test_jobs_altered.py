@@ -26,7 +26,7 @@ CAPS = Caps(jobs=3, request_bytes=10_000, ttl_s=60, lease_s=0.02)
 KEY = Key("k", "f" * 64)
 DAMAGED = Outcome(500, "application/json", (), b'{"code":"job_damaged"}')
 WAITING = ("state", "task", "created", "tries", "request", "sum", "seal", "idem")
-RUNNING = (*WAITING, "token", "started")
+RUNNING = (*WAITING, "token", "started", "lease")
 ENDED = ("state", "task", "created", "tries", "seal", "idem", "started", "finished", "status", "media", "headers")
 FIELDS = {
     "queued": WAITING,
