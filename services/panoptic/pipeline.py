@@ -39,7 +39,7 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
         drawn = form == "overlay" or form in EFFECTS
         findings = [self._finding(segment, region) for segment, region in regions(ids, segments, drawn)]
         if form == "label_map":
-            return picture_answer(id_picture(ids), segments_header([finding.fields for finding in findings]))
+            return picture_answer(panoptic_png(ids), segments_header([finding.fields for finding in findings]))
         if form == "overlay":
             picture = overlay_regions(
                 pixels,
@@ -55,7 +55,7 @@ class PanopticPipeline(DensePipeline[PanopticOutput]):
             return json_answer(coco_panoptic(ids, findings))
         if form == "png":
             listing = listed(findings, form, 0.0)
-            return json_answer({**common, "segments": listing, "png": base64_text(id_picture(ids))})
+            return json_answer({**common, "segments": listing, "png": base64_text(panoptic_png(ids))})
         answer = text_answer(common, "segments", findings, form, call.options.simplify, call.image)
         return answer or self.unsupported(form)
 
@@ -105,11 +105,6 @@ def _pixels(ids: IdArray, number: int, region: Region) -> Region:
     return Region(region.size, x0, y0, np.asarray(ids[y0:y1, x0:x1] == number))
 
 
-def id_picture(ids: IdArray) -> bytes:
-    """COCO's panoptic PNG."""
-    return panoptic_png(ids.astype(np.int32, copy=False))
-
-
 def coco_panoptic(ids: IdArray, findings: list[Finding]) -> dict[str, Any]:
     """COCO's panoptic annotation of one image, its PNG as base64 in `png`."""
     info = []
@@ -126,7 +121,7 @@ def coco_panoptic(ids: IdArray, findings: list[Finding]) -> dict[str, Any]:
                 "score": finding.score,
             }
         )
-    return {"image_id": 0, "file_name": "0.png", "segments_info": info, "png": base64_text(id_picture(ids))}
+    return {"image_id": 0, "file_name": "0.png", "segments_info": info, "png": base64_text(panoptic_png(ids))}
 
 
 def segments_header(segments: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:

@@ -19,7 +19,7 @@ from zlib_ng import zlib_ng as zlib
 from shared.errors import Malformed
 from shared.imaging.formats import FIELD, open_image
 from shared.imaging.stripes import stripes
-from shared.types import BoolArray, Int32Array, LabelArray, UInt8Array
+from shared.types import BoolArray, IdArray, Int32Array, LabelArray, UInt8Array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, INDEXED, RGBA = 0, 2, 3, 6
@@ -41,7 +41,7 @@ def label_png(labels: LabelArray, palette: UInt8Array | None = None) -> bytes:
     return _png(rows, labels.shape, 8, INDEXED, np.ascontiguousarray(palette, dtype=np.uint8).tobytes())
 
 
-def panoptic_png(ids: Int32Array) -> bytes:
+def panoptic_png(ids: IdArray) -> bytes:
     """COCO's panoptic PNG of an HxW map of ids from 0 (void) to 2^24 - 1: id = R + 256 G + 65536 B."""
     height, width = ids.shape
     planes = np.ascontiguousarray(ids, dtype="<i4").view(np.uint8).reshape(height, width, 4)
