@@ -13,6 +13,9 @@ _FRAMES = frozenset([0xC0, 0xC1, 0xC2])
 _PROGRESSIVE, _APP1, _APP2, _SCAN = 0xC2, 0xE1, 0xE2, 0xDA
 _END, _EXIF, _PROFILE = b"\xff\xd9", b"Exif\0\0", b"ICC_PROFILE\0"
 _BITS = 8
+_APPENDED = 2**22
+"""The end of the image is looked for in so many last bytes: phones append their own notes, a depth map or a film, in
+which these two bytes are bound to occur."""
 
 PLAIN_CHANNELS = (1, 3)
 """Grey and colour, which OpenCV and Pillow decode to the same pixels; four are CMYK in one of its forms."""
@@ -33,15 +36,18 @@ class PlainJpeg:
 
 
 def read_plain(data: bytes) -> PlainJpeg | None:
-    """The frame, if the file is complete and nothing but well-formed segments come before its only frame and its scans:
-    then every decoder sees the same size. None for all else, and where EXIF stands in several pieces."""
+    """The frame, if nothing but well-formed segments come before its only frame and its scans, and an end after those,
+    whatever follows: then every decoder sees the same size. None for all else, and where EXIF stands in several pieces.
+    """
     frame: tuple[int, int, int] | None = None
     exif, profiled, progressive, position = b"", False, False, 2
-    while data.endswith(_END) and position + 4 <= len(data) and data[position] == 0xFF:
+    while position + 4 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         body = position + 4
         if marker == _SCAN:
-            return None if frame is None else PlainJpeg(*frame, position, progressive, exif, profiled)
+            if frame is None or data.rfind(_END, max(body, len(data) - _APPENDED)) < 0:
+                return None
+            return PlainJpeg(*frame, position, progressive, exif, profiled)
         if marker in _FRAMES and frame is None and length >= 8 and data[body] == _BITS:
             frame = _number(data, body + 3), _number(data, body + 1), data[body + 5]
             progressive = marker == _PROGRESSIVE

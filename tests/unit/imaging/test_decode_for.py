@@ -92,6 +92,20 @@ def test_fine_detail_is_averaged_and_not_picked() -> None:
     assert np.abs(photo.pixels[:, :-1].astype(int) - 127).max() < 12
 
 
+@pytest.mark.parametrize("profile", [None, adobe_rgb()], ids=["srgb", "adobe"])
+def test_a_phones_notes_after_the_image_do_not_hinder(profile: bytes | None) -> None:
+    data = encode(LARGE, "jpeg", 6, icc_profile=profile, quality=92)
+    photo = through(data + b"\0\0\x01\x0bnotes" + bytes(300) + b"SEFT")
+    assert photo.pixels.shape == (HEIGHT // 4, WIDTH // 4, 3)
+    np.testing.assert_array_equal(photo.pixels, through(data).pixels)
+
+
+def test_a_cut_image_with_notes_after_it_is_refused() -> None:
+    data = encode(LARGE, "jpeg")
+    with pytest.raises(Malformed, match="truncated or corrupt"):
+        through(data[: len(data) // 2] + bytes(300) + b"SEFT")
+
+
 def test_colour_profiles_are_applied_to_what_is_decoded() -> None:
     data = encode(LARGE, "jpeg", icc_profile=adobe_rgb(), quality=92)
     photo, plain = through(data), through(encode(LARGE, "jpeg", quality=92))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -27,6 +28,26 @@ def test_the_first_scan_is_found() -> None:
     found = read_plain(PLAIN)
     assert found is not None
     assert PLAIN[found.scans_at : found.scans_at + 2] == b"\xff\xda"
+
+
+@pytest.mark.parametrize("appended", [b"SEFT", bytes(2000), PLAIN, PLAIN[:-2]], ids=["notes", "zeros", "depth", "cut"])
+def test_what_phones_append_changes_nothing(appended: bytes) -> None:
+    assert read_plain(PLAIN + appended) == read_plain(PLAIN)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_image() -> None:
+    exif = b"Exif\0\0" + PLAIN
+    before = PLAIN[:2] + b"\xff\xe1" + (2 + len(exif)).to_bytes(2, "big") + exif + PLAIN[2:]
+    assert read_plain(before) is not None
+    assert read_plain(before[:-2]) is None
+    assert read_plain(before[:-2] + b"SEFT") is None
+
+
+def test_an_end_is_not_looked_for_in_all_of_a_large_file() -> None:
+    padded = PLAIN + bytes(32 << 20)
+    begun = time.process_time()
+    assert read_plain(padded) is None
+    assert time.process_time() - begun < 0.02
 
 
 @pytest.mark.parametrize(
