@@ -76,14 +76,14 @@ class DensePipeline(ABC, Generic[Out]):
         with stages.stage("predict"):
             output = await self._batcher.submit(item, call.caller.deadline)
         with stages.stage("encode"):
-            answer = await self._off_loop(call.caller, lambda: self.encode(output, item.pixels, call, wanted))
+            answer = await self._off_loop(call.caller, lambda: self._encoded(output, item, call, wanted))
         return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
 
     async def _in_one_pass(self, call: DenseCall, wanted: frozenset[int] | None, stages: Stages) -> Answer:
         """The same, all of it in the thread of the forward pass (`shared.serving.ride`)."""
         ride: Ride[DenseInput, Out, Answer] = Ride(
             lambda: self._item(call),
-            lambda item, output: self.encode(output, item.pixels, call, wanted),
+            lambda item, output: self._encoded(output, item, call, wanted),
         )
         begun = time.perf_counter()
         answer: Answer = await self._riding.submit(ride, call.caller.deadline)
@@ -91,6 +91,12 @@ class DensePipeline(ABC, Generic[Out]):
         stages.add("predict", time.perf_counter() - begun - ride.prepared_s - ride.finished_s)
         stages.add("encode", ride.finished_s)
         return Answer(answer.body, answer.media_type, answer.headers, stages.timings())
+
+    def _encoded(self, output: Out, item: DenseInput, call: DenseCall, wanted: frozenset[int] | None) -> Answer:
+        """`encode` with all pixels where the format shows them and the model saw fewer."""
+        shows = call.options.format == "overlay" or call.options.format in EFFECTS
+        whole = item.pixels.shape[:2] == item.size
+        return self.encode(output, self._decode(call.image) if shows and not whole else item.pixels, call, wanted)
 
     @abstractmethod
     def encode(self, output: Out, pixels: UInt8Array, call: DenseCall, wanted: frozenset[int] | None) -> Answer:
@@ -109,9 +115,10 @@ class DensePipeline(ABC, Generic[Out]):
         return decode(data, max_pixels=self._settings.max_pixels, max_side=self._settings.max_side)
 
     def _photo(self, call: DenseCall) -> Photo:
-        """The image as far as the answer needs it: a picture of it, or borders that follow it, need all of it."""
+        """The image as far as the model needs it, the same for every format so that all answers on it agree. Borders
+        that follow it need all of it."""
         options, settings = call.options, self._settings
-        if self._sight is None or options.crf or options.format == "overlay" or options.format in EFFECTS:
+        if self._sight is None or options.crf:
             pixels = self._decode(call.image)
             return Photo(pixels, (int(pixels.shape[0]), int(pixels.shape[1])))
         sight = partial(self._sight, tta=options.tta)

@@ -1,4 +1,4 @@
-"""Of a large photo a dense service decodes what its model sees, and all of it where the answer shows it."""
+"""Of a large photo a dense service decodes what its model sees, and all of it besides where the answer shows it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ HEIGHT, WIDTH = 480, 640
 FULL, QUARTER = (HEIGHT, WIDTH, 3), (HEIGHT // 4, WIDTH // 4, 3)
 
 
-def photo(form: str = "JPEG") -> bytes:
-    """Dark above, bright below."""
+def photo(form: str = "JPEG", stripes: bool = False) -> bytes:
+    """Dark above, bright below, there with stripes of one pixel, brighter and darker."""
     pixels = np.zeros(FULL, np.uint8)
     pixels[HEIGHT // 2 :] = 240
+    if stripes:
+        pixels[HEIGHT // 2 :, 1::2] = 160
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form)
+    Image.fromarray(pixels).save(buffer, form, quality=95)
     return buffer.getvalue()
 
 
@@ -96,14 +98,25 @@ async def test_labels_are_those_of_the_whole_photo() -> None:
 
 
 @pytest.mark.parametrize("rides", [False, True])
-@pytest.mark.parametrize(
-    "options",
-    [{"format": "overlay"}, {"format": "cutout", "classes": ("road",)}, {"crf": True}]
-    + [{"format": form, "classes": ("road",), "effect": Effect()} for form in ("blur",)],
-    ids=lambda options: str(options.get("format", "crf")),
-)
-async def test_pictures_and_refined_borders_take_all_of_them(options: dict[str, Any], rides: bool) -> None:
-    item, _ = await given(photo(), eighth, rides, **options)
+@pytest.mark.parametrize("form", ["overlay", "cutout", "blur"])
+async def test_pictures_show_the_whole_photo_and_what_every_answer_on_it_says(form: Format, rides: bool) -> None:
+    striped = photo(stripes=True)
+    options: dict[str, Any] = {"format": form, "classes": ("road",), "effect": Effect(matting=False)}
+    item, body = await given(striped, eighth, rides, **options)
+    assert item.pixels.shape == QUARTER
+    picture = np.asarray(Image.open(io.BytesIO(body)).convert("RGBA"))
+    assert picture.shape == (HEIGHT, WIDTH, 4)
+    below = picture[HEIGHT // 2 + 16 :, ::2, 1].astype(int) - picture[HEIGHT // 2 + 16 :, 1::2, 1]
+    assert below.mean() > 10
+    if form == "cutout":
+        _, labels = await given(striped, eighth, rides, format="label_map", classes=("road",))
+        np.testing.assert_array_equal(picture[..., 3] > 127, read_label_png(labels) == 3)
+
+
+@pytest.mark.parametrize("rides", [False, True])
+@pytest.mark.parametrize("form", ["rle", "overlay"])
+async def test_refined_borders_take_all_pixels(form: Format, rides: bool) -> None:
+    item, _ = await given(photo(), eighth, rides, crf=True, format=form)
     assert item.pixels.shape == FULL
     assert item.size == (HEIGHT, WIDTH)
 
