@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from shared.settings import inherited
+from shared.settings import inherited, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_TEMP_DIR = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
@@ -26,12 +26,6 @@ MESSAGE_LIMIT = 256 * 2**20
 """Largest message between replicas in bytes; the default of 4 MiB is exactly one float32 embedding of SAM."""
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory for images and embeddings on their way between processes."""
-
-
-METRICS_EVERY_S = 10
-"""How often each process hands what it counted to the node's agent: `GET /metrics` shows a request after this and the
-time that the page is kept. Processes take their turns: a page in between has some of a request's numbers. Not shorter:
-Ray forgets a gauge after twice this time, and Serve sets some of its own every ten seconds only."""
 
 
 AT_REST: Mapping[str, str] = {
@@ -53,8 +47,6 @@ AT_REST: Mapping[str, str] = {
     "RAY_event_stats": "0",
     # A file with the state of GCS and raylet, for Ray's developers.
     "RAY_debug_dump_period_milliseconds": "0",
-    # What the node's agent says of every process: as often as the processes themselves report.
-    "REPORTER_UPDATE_INTERVAL_MS": str(METRICS_EVERY_S * 1000),
 }
 """Ray looks after one machine more often than one machine needs: these leave more of it to the models. What notices a
 failure (health checks, the death of a process) is not among them."""
@@ -153,6 +145,7 @@ def _runs(session: Path) -> bool:
 
 def environment(token: Path) -> Mapping[str, str]:
     """Variables that Ray and every process it starts must have, before `import ray`; `deploy.transport` has more."""
+    reporting_ms = str(1000 * settings().metrics_every_s)
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -161,7 +154,9 @@ def environment(token: Path) -> Mapping[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Ray would give replicas the lowest priority but four.
         "RAY_worker_niceness": "0",
-        "RAY_metrics_report_interval_ms": str(METRICS_EVERY_S * 1000),
+        "RAY_metrics_report_interval_ms": reporting_ms,
+        # What the node's agent says of every process: as often as the processes themselves report.
+        "REPORTER_UPDATE_INTERVAL_MS": reporting_ms,
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MESSAGE_LIMIT),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "services.gateway.doorway:middlewares",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

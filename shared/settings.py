@@ -63,6 +63,12 @@ class Settings(BaseModel):
     """The local platform ends when Ray's GCS or raylet does not answer for so long. A busy machine's processes answer
     later than a quiet one's milliseconds, but not so late."""
 
+    metrics_every_s: int = Field(default=10, ge=1, le=60)
+    """How often each process of the local platform hands what it counted to the node's agent: `GET /metrics` shows a
+    request after this and the time that the page is kept. Processes take their turns: a page in between has some of a
+    request's numbers. Ray forgets a gauge after twice this time, and Serve sets some of its own every ten seconds only:
+    below 5 they come and go."""
+
     redis_url: SecretStr | None = None
     """`redis://`, `rediss://` or `unix://` URL of the store of images, embeddings and jobs; none: memory only, per
     process."""

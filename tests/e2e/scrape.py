@@ -8,16 +8,17 @@ from collections.abc import Mapping
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.cluster import METRICS_EVERY_S
 from services.gateway.metrics_page import CACHED_S
+from shared.settings import Settings
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 """Every sample of a page by name and labels."""
 
-STILL_S = 2 * METRICS_EVERY_S + CACHED_S
-"""A page that has not moved for so long moves no more: every process has had its turn, be it late, since the last
-request, and the page was collected anew after that."""
+EVERY_S: int = Settings.model_fields["metrics_every_s"].default
+OFTEN_S = 2
+"""How often the processes of a platform report whose tests read counters alone: its gauges come and go."""
 AT_REST_WITHIN_S = 240.0
+OURS = "ray_segserve_"
 
 
 def samples(http: httpx.Client) -> Samples:
@@ -31,15 +32,27 @@ def samples(http: httpx.Client) -> Samples:
     }
 
 
-def at_rest(http: httpx.Client) -> Samples:
-    """The page once it has everything that was counted. Raises `TimeoutError` when it keeps moving."""
-    page = samples(http)
+def counters(http: httpx.Client) -> Samples:
+    """Of the page as it is now, what SegServe counts: what only grows."""
+    grows = ("_total", "_count", "_sum", "_bucket")
+    return {key: value for key, value in samples(http).items() if key[0].startswith(OURS) and key[0].endswith(grows)}
+
+
+def at_rest(http: httpx.Client, every_s: int = EVERY_S) -> Samples:
+    """The page once it has everything that was counted; of processes that report more often than by default the
+    counters alone. Raises `TimeoutError` when it keeps moving.
+
+    What has not moved for two turns and the time that the page is kept moves no more: every process has had its turn,
+    be it late, since the last request, and the page was collected anew after that.
+    """
+    read = samples if every_s == EVERY_S else counters
+    page = read(http)
     begun = since = time.monotonic()
-    while time.monotonic() - since < STILL_S:
+    while time.monotonic() - since < 2 * every_s + CACHED_S:
         if time.monotonic() - begun > AT_REST_WITHIN_S:
-            raise TimeoutError(f"the page still moves after {AT_REST_WITHIN_S:.0f} s: {moved(page, samples(http))}")
+            raise TimeoutError(f"the page still moves after {AT_REST_WITHIN_S:.0f} s: {moved(page, read(http))}")
         time.sleep(1)
-        now = samples(http)
+        now = read(http)
         if now != page:
             page, since = now, time.monotonic()
     return page

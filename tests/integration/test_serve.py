@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from shared.serving.line import SOCKET
-from tests.e2e.scrape import at_rest, total
+from tests.e2e.scrape import OFTEN_S, at_rest, total
 from tests.integration.trivial.observed import (
     BRIGHT,
     ONE_DECODER_EACH,
@@ -274,7 +274,7 @@ def test_an_images_prompts_go_to_the_decoder_that_has_its_embedding(steady: Plat
 def test_an_encoder_embeds_an_image_once_however_many_click_on_it_at_once(steady: Platform) -> None:
     def runs() -> float:
         with httpx.Client(base_url=steady.url, timeout=120) as client:
-            return total(at_rest(client), "segserve_encoder_runs_total", model="mean")
+            return total(at_rest(client, OFTEN_S), "segserve_encoder_runs_total", model="mean")
 
     side, before = new_side(), runs()
     levels = list(range(20, 220, 20))
@@ -359,7 +359,7 @@ def test_every_mask_comes_as_events_from_the_decoder_that_has_the_image(steady: 
 def test_a_caller_who_leaves_a_stream_ends_its_work_in_the_replica(platform: Platform) -> None:
     def clicks() -> float:
         with httpx.Client(base_url=platform.url, timeout=120) as client:
-            return total(at_rest(client), "segserve_batch_items_total", model="mean", role="decoder")
+            return total(at_rest(client, OFTEN_S), "segserve_batch_items_total", model="mean", role="decoder")
 
     def gone() -> float:
         return metric(platform, "segserve_client_gone_total", route="/v1/promptable/everything")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import httpx
 import numpy as np
 
-from tests.e2e.scrape import at_rest, samples, total
+from tests.e2e.scrape import OFTEN_S, at_rest, samples, total
 from tests.integration.trivial.platform import grey, replicas
 from tests.platform import Platform
 
@@ -33,7 +33,7 @@ def new_side() -> int:
 def passes(platform: Platform) -> tuple[float, float]:
     """Forward passes of `bright` and their items so far, once all are on the page."""
     with httpx.Client(base_url=platform.url, timeout=120) as client:
-        page = at_rest(client)
+        page = at_rest(client, OFTEN_S)
     return total(page, "segserve_batch_size_count", **BRIGHT), total(page, "segserve_batch_items_total", **BRIGHT)
 
 

@@ -23,6 +23,7 @@ import yaml
 
 from shared.imaging.compose import encode_picture
 from tests.data import ROOT
+from tests.e2e.scrape import OFTEN_S
 from tests.integration.trivial.models import HELD
 from tests.platform import Platform
 
@@ -43,6 +44,7 @@ def environment() -> dict[str, str]:
     return {
         "SEGSERVE_CARD_DIRS": f'["{HERE / "cards"}"]',
         "SEGSERVE_REDIS_TIMEOUT_S": "10",
+        "SEGSERVE_METRICS_EVERY_S": str(OFTEN_S),
         "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "30",
         "RAY_SERVE_MAX_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "30",
     }
