@@ -42,7 +42,7 @@ class Model(Protocol[In_contra, Out]):
         ...
 
 
-class Seen(Protocol):
+class SizeSeen(Protocol):
     """How an image model says what it sees of images."""
 
     def __call__(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
@@ -56,7 +56,7 @@ class ImageModel(Model[In_contra, Out], Protocol):
     """A model that takes images, and shrinks them itself: of a large photo it needs a part of the pixels."""
 
     def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
-        """See `Seen`."""
+        """See `SizeSeen`."""
         ...
 
 

@@ -46,7 +46,7 @@ def same(card: Card, plan: Plan) -> Predict:
     )
     model: Model[DenseInput, SemanticOutput] = load(card, options).roles["semantic"]
     model.warm()
-    sight = model.seen if isinstance(model, ImageModel) else _whole
+    sight = model.seen if isinstance(model, ImageModel) else None
     palette = label_space(card.label_space).palette()
 
     def predict(image: bytes) -> bytes:
@@ -55,8 +55,3 @@ def same(card: Card, plan: Plan) -> Predict:
         return label_png(model.predict([item])[0].labels, palette)
 
     return predict
-
-
-def _whole(size: tuple[int, int]) -> tuple[int, int]:
-    """Of a model that does not say at what size it sees an image, as one does that sees all of it."""
-    return size

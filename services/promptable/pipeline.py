@@ -84,8 +84,6 @@ class EncoderPipeline:
         return embedding
 
     def _item(self, image: bytes) -> EncoderInput:
-        if self._sight is None:
-            return EncoderInput(_pixels(image, self._settings))
         most, longest = self._settings.max_pixels, self._settings.max_side
         photo = decode_for(image, self._sight, max_pixels=most, max_side=longest)
         return EncoderInput(photo.pixels, photo.size)

@@ -17,7 +17,7 @@ from shared.calls import ModelInfo
 from shared.catalog.card import ROLES_OF_TASK, Card
 from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load, settle
-from shared.protocols import DenseService, ImageModel, LoadedModels, Model, Seen, Sink
+from shared.protocols import DenseService, ImageModel, LoadedModels, Model, Sink, SizeSeen
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.serving.batcher import Batcher
 from shared.serving.pulse import HEARTBEAT, Pulse
@@ -45,7 +45,7 @@ class LoadedCard:
     info: ModelInfo
     batchers: dict[Role, Batcher[Any, Any]]
     pulse: Pulse
-    sights: Mapping[Role, Seen] = field(default_factory=dict)
+    sights: Mapping[Role, SizeSeen] = field(default_factory=dict)
     """Of the models that say at what size they see an image."""
 
     def reconfigure(self, config: UserConfig) -> None:

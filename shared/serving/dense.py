@@ -18,7 +18,7 @@ from shared.calls import Answer, Caller, DenseCall, DenseOptions, ModelInfo
 from shared.errors import DeadlineExceeded, InvalidOption
 from shared.imaging.decode import decode, decode_for
 from shared.labels import LabelSpace, label_space
-from shared.protocols import Seen, Sink
+from shared.protocols import Sink, SizeSeen
 from shared.serving.answers import common_fields
 from shared.serving.batcher import Batcher
 from shared.serving.effects import EFFECTS, Named, effect_answer
@@ -44,7 +44,7 @@ class DensePipeline(ABC, Generic[Out]):
         sink: Sink,
         executor: Executor,
         rides: bool = False,
-        sight: Seen | None = None,
+        sight: SizeSeen | None = None,
     ) -> None:
         """`sight`: at what size the model sees an image; without it all pixels are decoded of each."""
         self.info = info
@@ -118,10 +118,7 @@ class DensePipeline(ABC, Generic[Out]):
         """The image as far as the model needs it, the same for every format so that all answers on it agree. Borders
         that follow it need all of it."""
         options, settings = call.options, self._settings
-        if self._sight is None or options.crf:
-            pixels = self._decode(call.image)
-            return Photo(pixels, (int(pixels.shape[0]), int(pixels.shape[1])))
-        sight = partial(self._sight, tta=options.tta)
+        sight = None if self._sight is None or options.crf else partial(self._sight, tta=options.tta)
         return decode_for(call.image, sight, max_pixels=settings.max_pixels, max_side=settings.max_side)
 
     def _wanted(self, options: DenseOptions) -> frozenset[int] | None:

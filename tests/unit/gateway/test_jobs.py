@@ -5,30 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
 import pytest
 
-from services.gateway.inprocess import InProcessDirectory
-from services.gateway.jobs.worker import LOOK_S
-from shared.calls import DenseCall
-from shared.errors import InternalError, Overloaded
 from shared.schemas.resources import JobAnswer, JobsAnswer
 from shared.settings import Settings
-from shared.store.jobs import Lease, Outcome
-from shared.store.jobs_memory import MemoryJobStore
-from shared.store.keys import image_id
-from shared.store.opening import caps_of
 from tests.bad_input import IN_BASE64, JOBS, PNG, UNKNOWN_ID, picture
+from tests.unit.gateway.job_calls import RAW, finished, held, sent, state_is, without
 from tests.unit.gateway.running import Running, running
 from tests.unit.gateway.test_access import KEYS
 from tests.unit.gateway.tiny import Brightness, info
-from tests.unit.store.clock import Clock
 
-CAPS = caps_of(Settings())
-RAW = {"Content-Type": "image/png"}
 PROMPTS = [{"points": [[1, 1]], "labels": [1]}]
 BODIES: dict[str, dict[str, Any]] = {
     "semantic": {"image": IN_BASE64, "classes": ["bright"], "simplify": 1},
@@ -37,26 +25,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "everything": {"image": IN_BASE64, "point_grids": [[[0.5, 0.25]]]},
 }
 PATHS = {task: f"/v1/{task}" for task in BODIES} | {"everything": "/v1/promptable/everything"}
-
-
-async def sent(gateway: Running, **more: Any) -> httpx.Response:
-    """A job of a good picture, semantic unless told otherwise."""
-    options = {"params": {"task": "semantic"}, "content": PNG, "headers": RAW, **more}
-    return await gateway.client.post(JOBS, **options)
-
-
-async def finished(gateway: Running, answer: httpx.Response) -> JobAnswer:
-    """The job of a 202, once it is finished."""
-    assert answer.status_code == 202, answer.text
-    said = await gateway.client.get(answer.headers["location"], params={"wait": 30})
-    job = JobAnswer.model_validate_json(said.content)
-    assert job.finished_at is not None
-    return job
-
-
-def without(answer: httpx.Response) -> Any:
-    """The answer but for the id of its request, and for where an embedding was found."""
-    return {name: value for name, value in answer.json().items() if name not in ("request_id", "embedding")}
 
 
 @pytest.mark.parametrize("task", BODIES)
@@ -151,105 +119,6 @@ async def test_what_can_be_refused_at_once_is_no_job(case: str, gateway: Running
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.json()["details"][0]["field"] == field
     assert (await gateway.client.get(JOBS)).json()["jobs"] == []
-
-
-def held() -> tuple[asyncio.Event, Callable[[DenseCall], Awaitable[None]]]:
-    """An event, and what makes a service wait for it."""
-    go = asyncio.Event()
-
-    async def wait(_: DenseCall) -> None:
-        await go.wait()
-
-    return go, wait
-
-
-async def state_is(gateway: Running, path: str, state: str) -> None:
-    """Returns once the job is in this state."""
-    while (await gateway.client.get(path, params={"wait": 0.01})).json()["state"] != state:
-        pass
-
-
-async def test_one_job_runs_at_a_time_and_requests_go_on() -> None:
-    go, wait = held()
-    dense = Brightness(info("threshold", "semantic"), wait)
-    async with running(dense) as gateway:
-        first, second = await sent(gateway), await sent(gateway)
-        await state_is(gateway, first.headers["location"], "running")
-        early = await gateway.client.get(first.json()["links"]["result"])
-        assert (early.status_code, early.json()["code"]) == (409, "job_not_done")
-        waiting = await gateway.client.get(second.headers["location"], params={"wait": 0.2})
-        assert (waiting.json()["state"], len(dense.calls)) == ("queued", 1)
-        asked = asyncio.create_task(gateway.client.post("/v1/semantic", content=PNG, headers=RAW))
-        await asyncio.sleep(0.1)
-        assert len(dense.calls) == 2
-        go.set()
-        assert (await asked).status_code == 200
-        assert (await finished(gateway, second)).state == "done"
-
-
-async def test_a_job_that_runs_is_cancelled_and_its_work_ends() -> None:
-    ended = asyncio.Event()
-
-    async def wait(_: DenseCall) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    async with running(Brightness(info("threshold", "semantic"), wait)) as gateway:
-        path = (await sent(gateway)).headers["location"]
-        await state_is(gateway, path, "running")
-        cancelled = await gateway.client.delete(path)
-        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-        assert "cancel" not in cancelled.json()["links"]
-        result = await gateway.client.get(f"{path}/result")
-        assert (result.status_code, result.json()["code"]) == (409, "job_cancelled")
-        await asyncio.wait_for(ended.wait(), 10)
-        assert (await gateway.client.delete(path)).status_code == 204
-        assert (await gateway.client.get(path)).json()["code"] == "job_not_found"
-
-
-async def test_a_job_that_fails_tells_its_error_and_the_next_runs() -> None:
-    async def fail(call: DenseCall) -> None:
-        if call.image == PNG:
-            raise InternalError
-
-    async with running(Brightness(info("threshold", "semantic"), fail)) as gateway:
-        answer = await sent(gateway, headers={**RAW, "X-Request-ID": "mine"})
-        job = await finished(gateway, answer)
-        assert (job.state, job.error and job.error.code) == ("failed", "internal")
-        result = await gateway.client.get(job.links.result)
-        assert (result.status_code, result.json()["code"], result.json()["request_id"]) == (500, "internal", "mine")
-        assert (await finished(gateway, await sent(gateway, content=picture(3)))).state == "done"
-
-
-async def test_pixels_that_are_cut_short_fail_the_job_as_they_fail_a_request(gateway: Running) -> None:
-    content = picture(7)[:-60]
-    plain = await gateway.client.post("/v1/semantic", content=content, headers=RAW)
-    job = await finished(gateway, await sent(gateway, content=content))
-    result = await gateway.client.get(job.links.result)
-    assert (result.status_code, without(result)) == (plain.status_code, without(plain))
-    assert result.status_code == 400
-
-
-async def test_a_busy_model_is_waited_for() -> None:
-    turns = iter([Overloaded(retry_after_s=0.01), Overloaded(retry_after_s=0.01)])
-
-    async def busy(_: DenseCall) -> None:
-        for error in turns:
-            raise error
-
-    async with running(Brightness(info("threshold", "semantic"), busy)) as gateway:
-        assert (await finished(gateway, await sent(gateway))).state == "done"
-        assert len(gateway.dense.calls) == 3
-
-
-async def test_a_job_that_takes_too_long_has_failed() -> None:
-    _, wait = held()
-    async with running(Brightness(info("b", "semantic"), wait), settings=Settings(job_timeout_s=0.1)) as gateway:
-        job = await finished(gateway, await sent(gateway))
-        assert job.error is not None
-        assert (job.state, job.error.code) == ("failed", "deadline_exceeded")
 
 
 async def test_a_key_makes_one_job_of_the_same_request(gateway: Running) -> None:
@@ -374,80 +243,6 @@ async def test_only_so_many_wait_at_once() -> None:
         assert (await gateway.client.get(path, params={"wait": 0.01})).status_code == 200
 
 
-async def test_a_stored_image_is_looked_up_when_its_turn_comes() -> None:
-    go, wait = held()
-    async with running(Brightness(info("threshold", "semantic"), wait)) as gateway:
-        await gateway.client.post("/v1/images", content=PNG, headers=RAW)
-        first = await sent(gateway)
-        named = {"params": {"task": "semantic", "image_id": image_id(PNG)}, "content": None, "headers": {}}
-        second, third = await sent(gateway, **named), await sent(gateway, **named)
-        await state_is(gateway, first.headers["location"], "running")
-        go.set()
-        assert (await finished(gateway, second)).state == "done"
-        assert (await finished(gateway, third)).state == "done"
-        go.clear()
-        blocked, last = await sent(gateway), await sent(gateway, **named)
-        await state_is(gateway, blocked.headers["location"], "running")
-        await gateway.client.delete(f"/v1/images/{image_id(PNG)}")
-        go.set()
-        job = await finished(gateway, last)
-        assert job.error is not None
-        assert job.error.code == "image_not_found"
-
-
-async def test_metrics_tell_of_states_waits_and_the_queue(gateway: Running) -> None:
-    await finished(gateway, await sent(gateway))
-    states = [dict(record.labels)["state"] for record in gateway.sink.records if record.name == "segserve_jobs_total"]
-    assert states == ["queued", "running", "done"]
-    assert len(gateway.sink.values("segserve_job_wait_seconds", task="semantic")) == 1
-    await asyncio.sleep(1.2 * LOOK_S)
-    assert gateway.sink.values("segserve_jobs_waiting")[-1] == 0
-
-
-async def test_a_job_that_comes_while_a_worker_looks_in_vain_is_taken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("services.gateway.jobs.worker.LOOK_S", 60.0)
-    looks = asyncio.Event()
-
-    class Slow(MemoryJobStore):
-        async def take(self) -> Lease | None:
-            found = await super().take()
-            looks.set()
-            await asyncio.sleep(0.2 if found is None else 0)
-            return found
-
-    async with running(jobs=Slow(CAPS, 2**20)) as gateway:
-        await looks.wait()
-        assert (await finished(gateway, await sent(gateway))).state == "done"
-
-
-async def test_a_job_whose_end_the_store_is_slow_to_confirm_is_counted() -> None:
-    class Slow(MemoryJobStore):
-        async def finish(self, lease: Lease, outcome: Outcome) -> bool:
-            is_kept = await super().finish(lease, outcome)
-            await asyncio.sleep(0.3)  # longer than between two renewals
-            return is_kept
-
-    async with running(jobs=Slow(CAPS, 2**20), settings=Settings(job_lease_s=0.15)) as gateway:
-        await finished(gateway, await sent(gateway))
-        await asyncio.sleep(0.5)
-        assert gateway.sink.total("segserve_jobs_total", state="done") == 1
-
-
-async def test_a_wait_is_measured_by_the_stores_clock_alone() -> None:
-    clock = Clock(time.time() - 3 * 86_400)
-    jobs = MemoryJobStore(CAPS, 2**20, clock)
-    async with running(jobs=jobs) as gateway:
-        assert (await finished(gateway, await sent(gateway))).state == "done", "the gateway's clock is days ahead"
-    async with running(jobs=jobs, settings=Settings(jobs_at_once=0)) as gateway:
-        answer = await sent(gateway)
-    clock.pass_(86_401)
-    async with running(jobs=jobs) as gateway:
-        job = await finished(gateway, answer)
-        assert (job.state, job.error and job.error.code) == ("failed", "deadline_exceeded")
-
-
 async def test_who_waits_is_answered_in_time_though_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(settings=Settings(jobs_at_once=0)) as gateway:
         path = (await sent(gateway)).headers["location"]
@@ -456,25 +251,3 @@ async def test_who_waits_is_answered_in_time_though_the_clock_is_set_back(monkey
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() - 3600)
         assert (await asyncio.wait_for(waiting, 10)).json()["state"] == "queued"
-
-
-async def test_a_gateway_that_takes_none_leaves_them() -> None:
-    async with running(settings=Settings(jobs_at_once=0)) as gateway:
-        answer = await sent(gateway)
-        waited = await gateway.client.get(answer.headers["location"], params={"wait": 0.1})
-        assert waited.json()["state"] == "queued"
-
-
-async def test_a_new_gateway_begins_once_it_knows_the_models() -> None:
-    known = asyncio.Event()
-
-    class Late(InProcessDirectory):
-        async def known(self) -> None:
-            await known.wait()
-
-    async with running(directory=Late) as gateway:
-        answer = await sent(gateway)
-        waiting = await gateway.client.get(answer.headers["location"], params={"wait": 0.2})
-        assert waiting.json()["state"] == "queued"
-        known.set()
-        assert (await finished(gateway, answer)).state == "done"

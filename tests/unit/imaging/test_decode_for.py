@@ -129,8 +129,10 @@ def test_cmyk_is_decoded_whole() -> None:
 
 def test_what_is_seen_whole_is_decoded_whole() -> None:
     data = encode(LARGE, "jpeg")
-    photo = decode_for(data, lambda size: size, **LIMITS)
-    np.testing.assert_array_equal(photo.pixels, decode(data, **LIMITS))
+    for sight in (lambda size: size, None):
+        photo = decode_for(data, sight, **LIMITS)
+        assert photo.size == (HEIGHT, WIDTH)
+        np.testing.assert_array_equal(photo.pixels, decode(data, **LIMITS))
 
 
 def test_the_sight_is_asked_about_the_upright_image() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from services.semantic.pipeline import SemanticPipeline
 from shared.calls import Caller, DenseCall, DenseOptions, Effect, Format, ModelInfo
 from shared.imaging.png import read_label_png
-from shared.protocols import Seen
+from shared.protocols import SizeSeen
 from shared.serving.batcher import Batcher
 from shared.settings import Settings
 from shared.telemetry.recording import RecordingSink
@@ -53,7 +53,7 @@ class Bright:
         return [SemanticOutput(np.asarray(each, np.uint8), np.ones(each.shape, np.float16)) for each in labels]
 
 
-async def given(image: bytes, sight: Seen | None, rides: bool, **options: Any) -> tuple[DenseInput, bytes]:
+async def given(image: bytes, sight: SizeSeen | None, rides: bool, **options: Any) -> tuple[DenseInput, bytes]:
     """What the model is given of one call, and the answer."""
     model, sink = Bright(), RecordingSink()
     batcher: Batcher[Any, Any] = Batcher(

@@ -83,11 +83,11 @@ async def test_all_of_it_happens_in_the_thread_of_the_pass(monkeypatch: pytest.M
         threads.append(threading.get_ident())
         return semantic(batch)
 
-    def decode(data: bytes, **limits: int) -> Any:
+    def decode_for(data: bytes, sight: Any, **limits: int) -> Any:
         threads.append(threading.get_ident())
-        return decoding.decode(data, **limits)
+        return decoding.decode_for(data, sight, **limits)
 
-    monkeypatch.setattr("shared.serving.dense.decode", decode)
+    monkeypatch.setattr("shared.serving.dense.decode_for", decode_for)
     monkeypatch.setitem(PIPELINES, "semantic", (SemanticPipeline, noted))
     sink = RecordingSink()
     call = DenseCall("semantic", encoded(scene()), Caller("public", "r", time.time() + 60))
