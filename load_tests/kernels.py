@@ -30,8 +30,11 @@ from torch.nn import functional
 from shared.imaging import png, rle
 from shared.imaging.decode import decode, decode_for
 from shared.imaging.sample import street_scene
+from shared.models.postprocess import panoptic as fuse
 from shared.models.postprocess.label_upsampling import labels_at
 from shared.models.postprocess.paste import paste
+from shared.models.postprocess.semantic import label_map
+from shared.models.postprocess.upsample import Grid, rows_per_tile, tiles
 from shared.serving.batcher import Batcher
 from shared.telemetry.recording import RecordingSink
 from shared.types import Float32Array, Region, UInt8Array
@@ -89,6 +92,30 @@ def upsampling() -> Iterator[Step]:
             partial(slow_labels, values, size),
             lambda ours, other: f"{100 * np.mean(ours.labels == other[0]):.4f} % of labels",
         )
+
+
+def large() -> Iterator[Step]:
+    """Answers to photos of 12 megapixels: only at the borders of what is found, and at every pixel."""
+    size, scores = (3000, 4000), tuple(np.linspace(0.99, 0.8, 20).tolist())
+    found = fuse.Candidates(tuple(range(20)), scores, Grid(1.5 * torch.from_numpy(logits(20, 160, 213)) - 4))
+    yield Step(
+        "pixels to 20 queries, 4000x3000 / every query at every pixel",
+        lambda: fuse.paint(found, size).codes,
+        lambda: fuse.at_every_pixel(found, size).codes,
+        lambda ours, other: f"{np.count_nonzero(ours != other)} pixels differ",
+    )
+    padded = Grid(torch.from_numpy(logits(21, 65, 65)), (0.75, 1.0))
+
+    def tiled() -> Any:
+        parts = tiles(padded, size, rows_per_tile(padded, size[1]))
+        return np.concatenate([tile.argmax(dim=-1).numpy() for _, tile in parts])
+
+    yield Step(
+        "labels of padded logits, 21 classes to 4000x3000 / in tiles",
+        lambda: label_map([padded], size, 21).labels,
+        tiled,
+        lambda ours, other: f"{np.count_nonzero(ours != other)} pixels differ",
+    )
 
 
 def masks() -> Iterator[Step]:
@@ -223,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     cv2.setNumThreads(chosen.threads)
     table = Table(*COLUMNS, title=f"{chosen.threads} threads")
-    for steps in (upsampling(), masks(), files()):
+    for steps in (upsampling(), large(), masks(), files()):
         for step in steps:
             ours, other, equal = timed(step, chosen.repeats)
             table.add_row(step.name, f"{ours:.2f}", f"{other:.2f}", f"{other / ours:.1f}", equal)

@@ -22,11 +22,14 @@ WHOLE = slice(None)
 Kind = TypeVar("Kind", np.float32, np.float64)
 
 
-def taps(inputs: int, outputs: int, kind: type[Kind], span: slice = WHOLE) -> tuple[NDArray[np.int64], NDArray[Kind]]:
+def taps(
+    inputs: int, outputs: int, kind: type[Kind], span: slice = WHOLE, extent: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[Kind]]:
     """Of each output in `span` of bilinear resizing with half-pixel centres, edges repeated, no antialiasing: the lower
-    of the two neighbours that it lies between, ascending, and the other one's weight."""
+    of the two neighbours that it lies between, ascending, and the other one's weight. The outputs lie on the first
+    `extent` of the inputs, 0 to 1."""
     centres = np.arange(*span.indices(outputs), dtype=kind) + kind(0.5)
-    source = np.maximum(kind(inputs) / kind(outputs) * centres - kind(0.5), 0)
+    source = np.maximum(kind(inputs * extent) / kind(outputs) * centres - kind(0.5), 0)
     low = np.minimum(source.astype(np.int64), inputs - 1)
     return low, np.clip(source - low, 0, 1).astype(kind)
 

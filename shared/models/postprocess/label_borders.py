@@ -6,6 +6,7 @@ Only classes that may win there are looked at: two, at almost every border.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from shared.types import BoolArray, Float32Array, UInt8Array
 
 BLOCK_VALUES = 2**17
 """Logits worked on at once at full size: half a megabyte, which stays in the second-level cache meanwhile."""
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 """Of the largest logit: many times what interpolating loses, in float32."""
 
 IntArray = NDArray[np.int64]
@@ -39,33 +40,84 @@ class Axis(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def axis(inputs: int, outputs: int) -> Axis:
-    """How so many outputs of bilinear resizing lie between the inputs."""
-    low, weight = taps(inputs, outputs, AS_TORCH)
+def axis(inputs: int, outputs: int, extent: float = 1.0) -> Axis:
+    """How so many outputs of bilinear resizing lie between the inputs, the first `extent` (0 to 1) of them."""
+    low, weight = taps(inputs, outputs, AS_TORCH, extent=extent)
     many = np.bincount(low + ((low > 0) | (weight > 0)), minlength=inputs + 1)
     return Axis(weight, np.cumsum(many) - many, many)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Those between logits whose pixels are looked at: n of them, by their row `y` and column `x`, on an image whose
+    sides are `rows` and `columns`."""
+
+    y: IntArray
+    x: IntArray
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(cls, chosen: BoolArray, rows: Axis, columns: Axis) -> Gaps:
+        """Those that are `chosen` [h+1,w+1] and have pixels."""
+        y, x = np.nonzero(chosen & (rows.many > 0)[:, None] & (columns.many > 0))
+        return cls(y, x, rows, columns)
+
+    def corners(self, logits: Float32Array) -> Float32Array:
+        """The `logits` [classes,h,w] around each: above and below, to the left and to the right: [2,2,classes,n]."""
+        _, height, width = logits.shape
+        high = np.maximum(self.y - 1, 0), np.minimum(self.y, height - 1)
+        wide = np.maximum(self.x - 1, 0), np.minimum(self.x, width - 1)
+        return np.stack([np.stack([logits[:, row, column] for column in wide]) for row in high])
+
+    def between(self, corners: Float32Array, possible: BoolArray) -> Iterator[Between]:
+        """What lies between these corners [2,2,classes,n] of the classes that are `possible` [classes,n], at least one
+        a gap; some gaps at a time."""
+        for some, classes in self._alike(possible):
+            high, wide = self.rows.pixels(self.y[some]), self.columns.pixels(self.x[some])
+            above, below = corners[:, :, classes, some]
+            first, second = _between(above, below, self.rows.weight[high])
+            values = _between(first, second, self.columns.weight[wide])
+            yield Between(some, classes, (high * len(self.columns.weight))[:, None] + wide, values)
+
+    def once(self, part: Between) -> BoolArray:
+        """Which places of a part [tall,wide,m] have a pixel for the first time."""
+        _, tall, wide, _ = part.values.shape
+        down = np.arange(tall)[:, None] < self.rows.many[self.y[part.gaps]]
+        across = np.arange(wide)[:, None] < self.columns.many[self.x[part.gaps]]
+        return down[:, None] & across
+
+    def _alike(self, possible: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
+        """Gaps [m] that have equally many possible classes, some at a time, and those classes, ascending [k,m]."""
+        counts = possible.sum(axis=0)
+        most = int(self.rows.many.max()) * int(self.columns.many.max())
+        for count in np.unique(counts).tolist():
+            step = max(1, BLOCK_VALUES // (count * most))
+            gaps = np.flatnonzero(counts == count)
+            for begin in range(0, len(gaps), step):
+                some = gaps[begin : begin + step]
+                yield some, np.nonzero(possible[:, some].T)[1].reshape(-1, count).T
+
+
+class Between(NamedTuple):
+    """Pixels of m gaps that have k possible classes each: which gaps [m], their `classes` [k,m], the `pixels` of the
+    image, row by row [tall,wide,m], and the logits there [k,tall,wide,m]. Where a gap has fewer pixels than another,
+    its last row or column comes several times."""
+
+    gaps: IntArray
+    classes: IntArray
+    pixels: IntArray
+    values: Float32Array
 
 
 def fill(labels: UInt8Array, logits: Float32Array, mixed: BoolArray, rows: Axis, columns: Axis) -> None:
     """Set `labels` [H,W] to the largest class of the resized `logits` [classes,h,w] in all gaps that are `mixed`
     [h+1,w+1] and have pixels."""
-    y, x = np.nonzero(mixed & (rows.many > 0)[:, None] & (columns.many > 0))
-    corners = _corners(logits, y, x)
+    gaps = Gaps.of(mixed, rows, columns)
+    corners = gaps.corners(logits)
     flat = labels.reshape(-1)
-    for some, classes in _alike(_possible(corners, _ROUNDING * float(np.abs(logits).max(initial=0))), rows, columns):
-        high, wide = rows.pixels(y[some]), columns.pixels(x[some])
-        above, below = corners[:, :, classes, some]
-        first, second = _between(above, below, rows.weight[high])
-        values = _between(first, second, columns.weight[wide])
-        flat[(high * labels.shape[1])[:, None] + wide] = _largest(values, classes)
-
-
-def _corners(logits: Float32Array, y: IntArray, x: IntArray) -> Float32Array:
-    """The logits around each of these gaps: above and below, to the left and to the right: [2,2,classes,n]."""
-    _, height, width = logits.shape
-    high = np.maximum(y - 1, 0), np.minimum(y, height - 1)
-    wide = np.maximum(x - 1, 0), np.minimum(x, width - 1)
-    return np.stack([np.stack([logits[:, row, column] for column in wide]) for row in high])
+    for part in gaps.between(corners, _possible(corners, ROUNDING * float(np.abs(logits).max(initial=0)))):
+        flat[part.pixels] = largest(part.values, part.classes.astype(np.uint8)[:, None, None])
 
 
 def _possible(corners: Float32Array, margin: float) -> BoolArray:
@@ -75,17 +127,6 @@ def _possible(corners: Float32Array, margin: float) -> BoolArray:
     return reached
 
 
-def _alike(possible: BoolArray, rows: Axis, columns: Axis) -> Iterator[tuple[IntArray, IntArray]]:
-    """Gaps [n] that have equally many possible classes, some at a time, and those classes, ascending [k,n]."""
-    counts = possible.sum(axis=0)
-    for count in np.unique(counts).tolist():
-        step = max(1, BLOCK_VALUES // (count * int(rows.many.max()) * int(columns.many.max())))
-        gaps = np.flatnonzero(counts == count)
-        for begin in range(0, len(gaps), step):
-            some = gaps[begin : begin + step]
-            yield some, np.nonzero(possible[:, some].T)[1].reshape(-1, count).T
-
-
 def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
     """Values [k,...,m,n] on the way from `first` [k,...,n] to `second`, for each of the weights [m,n]."""
     found: Float32Array = (second - first)[..., None, :] * weight
@@ -93,9 +134,8 @@ def _between(first: Float32Array, second: Float32Array, weight: Float32Array) ->
     return found
 
 
-def _largest(values: Float32Array, classes: IntArray) -> UInt8Array:
-    """Of `classes` [k,n] the first whose value in [k,...,n] is the largest. `values` are changed."""
-    ids = classes.astype(np.uint8)
+def largest(values: Float32Array, ids: UInt8Array) -> UInt8Array:
+    """Of `ids` [k,...] the first whose value in [k,...,n] is the largest. `values` are changed."""
     best, labels = values[0], np.broadcast_to(ids[0], values.shape[1:])
     for value, label in zip(values[1:], ids[1:], strict=True):
         larger = (value > best).view(np.uint8)

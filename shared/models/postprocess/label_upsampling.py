@@ -8,7 +8,7 @@ much larger than its logits, are found a band of rows at a time, so that full-si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import cv2
@@ -18,8 +18,9 @@ from shared.imaging.resizing import AS_TORCH, bilinear
 from shared.models.postprocess.label_borders import BLOCK_VALUES, axis, fill
 from shared.types import BoolArray, Float16Array, Float32Array, SemanticOutput, UInt8Array
 
-SPARSE_FROM, SPARSE_TO = 8, 0.25
-"""Pixels a logit from which on, and the part of mixed neighbourhoods up to which, it pays to look at those alone."""
+SPARSE_FROM, SPARSE_TO, PADDED_TO = 8, 0.25, 0.75
+"""Pixels a logit from which on, and the part of the image between logits that disagree up to which, it pays to look at
+those alone: the latter for logits that cover the image exactly, and for those that are padded."""
 
 
 def labels_at(
@@ -30,25 +31,48 @@ def labels_at(
     At most 255 classes. The probabilities are those of the logits divided by `temperature`; of a large image those of
     four pixels a logit are enough for means. `alone`: they will hardly be asked for.
     """
-    near = _largest(logits.copy()) if size[0] * size[1] >= SPARSE_FROM * logits[0].size else None
-    mixed = _disagreeing(near) if near is not None else None
-    if near is None or mixed is None or mixed[1:, 1:].mean() > SPARSE_TO:
+    labels = labels_by_borders(logits, size)
+    if labels is None:
         if not alone:
             return SemanticOutput(*_with_probabilities(logits, size, temperature))
         labels = np.empty(size, dtype=np.uint8)
         for where, values in _bands(logits, size):
             labels[where] = _largest(values)
         return SemanticOutput(labels, lambda: _with_probabilities(logits, size, temperature)[1])
-    rows, columns = axis(logits.shape[1], size[0]), axis(logits.shape[2], size[1])
-    before = np.pad(near, ((1, 0), (1, 0)), "edge")
-    labels = np.repeat(np.repeat(before, columns.many, axis=1), rows.many, axis=0)
-    fill(labels, logits, mixed, rows, columns)
-    some = min(size[0], 2 * logits.shape[1]), min(size[1], 2 * logits.shape[2])
+    some = sample_of(logits.shape[1:], size)
     return SemanticOutput(
         labels,
         lambda: _with_probabilities(logits, size, temperature)[1],
         cache(lambda: SemanticOutput(*_with_probabilities(logits, some, temperature))),
     )
+
+
+def labels_by_borders(
+    logits: Float32Array,
+    size: tuple[int, int],
+    extent: tuple[float, float] = (1.0, 1.0),
+    most: float = SPARSE_TO,
+) -> UInt8Array | None:
+    """Labels at `size` (H, W) of logits [classes,h,w] whose top-left `extent` (parts of height and width) shows the
+    image, found at the borders between them alone; none where that does not pay, as where there are borders in more
+    than `most` of the image."""
+    _, height, width = logits.shape
+    if size[0] * size[1] < SPARSE_FROM * height * width * extent[0] * extent[1]:
+        return None
+    rows, columns = axis(height, size[0], extent[0]), axis(width, size[1], extent[1])
+    near = _largest(logits.copy())
+    mixed = _disagreeing(near)
+    if rows.many @ mixed @ columns.many > most * size[0] * size[1]:
+        return None
+    before = np.pad(near, ((1, 0), (1, 0)), "edge")
+    labels = np.repeat(np.repeat(before, columns.many, axis=1), rows.many, axis=0)
+    fill(labels, logits, mixed, rows, columns)
+    return labels
+
+
+def sample_of(cells: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a large image of `size` is looked at for means: four pixels a cell of hxw logits."""
+    return min(size[0], 2 * cells[0]), min(size[1], 2 * cells[1])
 
 
 def _disagreeing(near: UInt8Array) -> BoolArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.models.engines.host import array_of
-from shared.models.postprocess.label_upsampling import labels_at
+from shared.models.postprocess.label_upsampling import PADDED_TO, labels_at, labels_by_borders, sample_of
 from shared.models.postprocess.score_upsampling import Scores, enlarged
 from shared.models.postprocess.upsample import Grid, axes, rows_per_tile, tiles, values_at
 from shared.types import VOID_8, LabelArray, SemanticOutput
@@ -44,7 +44,7 @@ def label_map(
     if len(grids) == 1 and not scores and grids[0].logits.is_cuda and find_spec("triton") is not None:
         return _on_gpu(grids[0], size, classes, temperature, alone)
     if len(grids) == 1 and not scores:
-        return _output(*_tiled(grids, size, [], temperature), classes)
+        return _of_padded(grids[0], size, classes, temperature)
     each = list(scores) or [_softmax(temperature)] * len(grids)
     if seen is None or math.prod(seen) >= math.prod(size):
         return _output(*_tiled(grids, size, each), classes)
@@ -52,6 +52,21 @@ def label_map(
     sampled = _output(labels, best, classes)
     output = _output(*enlarged(labels, best, _averaged_at(grids, seen, each), size), classes)
     return replace(output, sampled=lambda: sampled) if classes <= VOID_8 else output
+
+
+def _of_padded(grid: Grid, size: tuple[int, int], classes: int, temperature: float) -> SemanticOutput:
+    """Of logits that cover more than the image."""
+
+    def tiled(size: tuple[int, int]) -> SemanticOutput:
+        return _output(*_tiled([grid], size, [], temperature), classes)
+
+    labels = None
+    if grid.logits.device.type == "cpu" and not grid.mirrored and classes <= VOID_8:
+        labels = labels_by_borders(grid.logits.numpy(), size, grid.extent, PADDED_TO)
+    if labels is None:
+        return tiled(size)
+    some = sample_of(grid.logits.shape[1:], size)
+    return SemanticOutput(labels, lambda: tiled(size).confidence, cache(lambda: tiled(some)))
 
 
 def _tiled(

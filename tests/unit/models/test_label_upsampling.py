@@ -9,7 +9,7 @@ import pytest
 
 from shared.imaging.resizing import AS_TORCH, taps
 from shared.imaging.summary import summarise, summarise_output
-from shared.models.postprocess.label_upsampling import labels_at
+from shared.models.postprocess.label_upsampling import labels_at, labels_by_borders
 from shared.types import Float32Array, UInt8Array
 
 CLASSES, HEIGHT, WIDTH = 11, 90, 120
@@ -45,9 +45,10 @@ def test_labels_equal_resizing_and_argmax_in_torch(
     np.testing.assert_allclose(output.confidence, wanted, atol=2e-3)
 
 
-def every_pixel(logits: Float32Array, size: tuple[int, int]) -> UInt8Array:
+def every_pixel(logits: Float32Array, size: tuple[int, int], extent: tuple[float, float] = (1.0, 1.0)) -> UInt8Array:
     """All classes between the four logits around every pixel, the first largest of them."""
-    (top, down), (left, across) = (taps(low, high, AS_TORCH) for low, high in zip(logits.shape[1:], size, strict=True))
+    sides = zip(logits.shape[1:], size, extent, strict=True)
+    (top, down), (left, across) = (taps(low, high, AS_TORCH, extent=part) for low, high, part in sides)
     bottom, right = np.minimum(top + 1, logits.shape[1] - 1), np.minimum(left + 1, logits.shape[2] - 1)
     tall = (logits[:, bottom] - logits[:, top]) * down[:, None] + logits[:, top]
     wide = (tall[:, :, right] - tall[:, :, left]) * across + tall[:, :, left]
@@ -64,6 +65,17 @@ def test_labels_of_large_images_equal_looking_at_every_pixel(size: tuple[int, in
     output = labels_at(logits, size)
     assert output.sampled is not None
     assert np.array_equal(output.labels, every_pixel(logits, size))
+
+
+@pytest.mark.parametrize("size", [(1000, 1400), (721, 1283), (13, 9000), (2500, 60)])
+@pytest.mark.parametrize("extent", [(1.0, 0.75), (0.61, 1.0), (0.93, 0.875)])
+def test_labels_of_padded_logits_equal_looking_at_every_pixel(
+    size: tuple[int, int], extent: tuple[float, float]
+) -> None:
+    labels = labels_by_borders(smooth(), size, extent)
+    assert labels is not None
+    assert np.array_equal(labels, every_pixel(smooth(), size, extent))
+    assert labels_by_borders(noise(), size, extent) is None
 
 
 def test_a_sample_is_enough_for_means_and_areas_are_exact() -> None:

@@ -100,3 +100,18 @@ def test_scores_of_ones_own_replace_the_softmax() -> None:
 def test_labels_leave_room_for_void(classes: int, dtype: type) -> None:
     output = label_map([Grid(smooth(3, 2, 2))], (4, 4), classes)
     assert output.labels.dtype == dtype
+
+
+def test_a_large_photo_that_was_padded_is_looked_at_at_its_borders(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, size = Grid(smooth(10, 16, 24), (0.7, 0.9)), (320, 500)
+    quick = label_map([grid], size, 10, temperature=1.4)
+    monkeypatch.setattr(semantic, "PADDED_TO", 0)
+    slow = label_map([grid], size, 10, temperature=1.4)
+    assert slow.sampled is None
+    assert np.mean(quick.labels == slow.labels) > 0.9999
+    assert np.array_equal(quick.confidence, slow.confidence)
+    assert quick.sampled is not None
+    sample = quick.sampled()
+    assert sample.labels.shape == (32, 48)
+    assert sample.confidence.mean() == pytest.approx(slow.confidence.mean(), abs=0.01)
+    assert label_map([Grid(grid.logits, grid.extent, mirrored=True)], size, 10).sampled is None
