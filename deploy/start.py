@@ -42,7 +42,7 @@ def start_ray(folder: Path, temp: Path, dashboard: bool, variables: Mapping[str,
 
     from deploy import node
 
-    started = node.start(temp, cluster.free_port(), dashboard=dashboard)
+    started = node.start(temp, settings().metrics_port or cluster.free_port(), dashboard=dashboard)
     address = started.address
     context: Any = ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING)
     stop_on_signals()  # Ray puts its own handler of SIGTERM in the place of ours

@@ -59,6 +59,12 @@ class Settings(BaseModel):
     card_dirs: tuple[Path, ...] = ()
     """Folders of further model cards; they win over built-in ones of the same name."""
 
+    node_probes: bool = False
+    """Whether Serve's `/-/healthz` answers callers on the machine itself, as KubeRay's probe of a worker is. Not for a
+    machine with a reverse proxy of its own: its callers would be taken for probes."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the local platform's metrics for a Prometheus beside it, on loopback; 0: any that is free."""
     ray_silent_s: float = Field(default=30.0, ge=1)
     """The local platform ends when Ray's GCS or raylet does not answer for so long. A busy machine's processes answer
     later than a quiet one's milliseconds, but not so late."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from services.gateway.replay import OWN_PATHS, Replay
 from shared.errors import NotFound
 from shared.headers import UNIQUE_ID
 from shared.serving.ingress import Place, place
+from shared.settings import settings
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 REQUEST_ID_HEADER = b"x-request-id"
@@ -34,6 +36,8 @@ STEERING_HEADERS = frozenset(
 """Serve takes these from any caller: another replica, another timeout, work that goes on when its caller has left."""
 UNIQUE_ID_HEADER = UNIQUE_ID.lower().encode()
 DROPPED = STEERING_HEADERS | {REQUEST_ID_HEADER, UNIQUE_ID_HEADER}
+PROBED = "/-/healthz"
+"""Serve's own page that says whether the proxy of this node takes requests, or drains."""
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 """To Serve in a gateway's replica: do not listen for the caller's leaving, for which it would run two more tasks a
 request. The gateway does (`middleware.CallerWatch`)."""
@@ -43,12 +47,13 @@ class Doorway:
     """Gives each request one well-formed id, which Serve and the gateway then use and the answer carries once, and one
     that its caller does not choose, by which `Replay`'s second try is known: at the public port a new one, behind
     HAProxy the one that it gave. Nothing passes where `where` says closed: Serve would send any path to a model's
-    replica. Nor do Serve's own pages at the public port; HAProxy asks for them at the others, and keeps its own callers
-    from them."""
+    replica. Nor do Serve's own pages at the public port, but for the probes of its own node where `probes` (none: the
+    settings) says so; HAProxy asks for them at the others, and keeps its own callers from them."""
 
-    def __init__(self, app: ASGIApp, where: Callable[[], Place] = place) -> None:
+    def __init__(self, app: ASGIApp, where: Callable[[], Place] = place, probes: bool | None = None) -> None:
         self.app = app
         self._where = where
+        self._probes = settings().node_probes if probes is None else probes
         self._place: Place = "closed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +63,7 @@ class Doorway:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if self._place == "closed" or (self._place == "proxy" and scope["path"].startswith(OWN_PATHS)):
+        if self._place == "closed" or (self._place == "proxy" and self._own(scope)):
             await _refuse(scope, receive, send)
             return
         identifier = _one(scope, REQUEST_ID_HEADER) or uuid.uuid4().hex.encode()
@@ -75,6 +80,20 @@ class Doorway:
             await send(message)
 
         await self.app(scope, receive, send_once)
+
+    def _own(self, scope: Scope) -> bool:
+        """Whether this is one of Serve's own pages, but for the probe of a caller on the node itself."""
+        path: str = scope["path"]
+        return path.startswith(OWN_PATHS) and not (self._probes and path == PROBED and _from_here(scope))
+
+
+def _from_here(scope: Scope) -> bool:
+    """Whether the caller is on this machine."""
+    client = scope.get("client")
+    try:
+        return client is not None and ip_address(client[0]).is_loopback
+    except ValueError:  # a Unix socket's
+        return False
 
 
 def _one(scope: Scope, header: bytes) -> bytes | None:

@@ -134,3 +134,23 @@ async def test_a_port_that_is_no_door_answers_nothing() -> None:
 
 def test_serve_is_given_the_doorway_outermost() -> None:
     assert [str(each.cls) for each in middlewares()] == [str(Replay), str(Doorway)]
+
+
+@pytest.mark.parametrize(
+    ("probes", "caller", "path", "status"),
+    [
+        (True, "127.0.0.1", "/-/healthz", 200),
+        (True, "::1", "/-/healthz", 200),
+        (True, "10.0.0.7", "/-/healthz", 404),
+        (True, "127.0.0.1", "/-/routes", 404),
+        (True, "", "/-/healthz", 404),
+        (False, "127.0.0.1", "/-/healthz", 404),
+    ],
+)
+async def test_serves_health_is_told_to_the_node_itself_where_the_settings_say_so(
+    probes: bool, caller: str, path: str, status: int
+) -> None:
+    inside = Starlette(routes=[Route("/{any:path}", seen)])
+    transport = httpx.ASGITransport(Doorway(inside, lambda: "proxy", probes), client=(caller, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get(path)).status_code == status
