@@ -26,6 +26,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, the model libraries and the tools into $(VENV) (once, 5.5 GB) ..."
 	@$(PIP) -e '.[models,dev]' && touch $@
+	@$(BIN)/python -m tests.unit.helm.binaries || echo "helm is not to be had here; tests of the chart will skip"
 
 $(VENV)/.bench: $(VENV)/.full
 	@$(PIP) -e '.[models,dev,bench]' && touch $@
