@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from shared.store.flights import Flights
 from shared.store.memory import ByteLru
 from shared.store.metrics import BYTES, LOOKUPS
 from shared.store.packing import PackedEmbedding, pack, unpack
+from shared.store.sweep import ImageName, Sweep
 from shared.types import Embedding, Float16Array, Tier
 
 Compute = Callable[[], Awaitable[Embedding]]
@@ -38,6 +40,11 @@ class EmbeddingKey(NamedTuple):
     image_hex: str
     fingerprint: str
 
+    @property
+    def image(self) -> ImageName:
+        """Whose, and of which image."""
+        return self.tenant, self.image_hex
+
 
 class NearTier(Protocol):
     """A tier inside the process, in main memory or on an accelerator; never blocks for long, never fails."""
@@ -48,6 +55,14 @@ class NearTier(Protocol):
 
     def put(self, key: EmbeddingKey, embedding: Stored) -> None:
         """Keep it, within the tier's bytes."""
+        ...
+
+    def alive(self) -> list[EmbeddingKey]:
+        """Of what is here; what has expired goes."""
+        ...
+
+    def discard(self, key: EmbeddingKey) -> None:
+        """Keep it no longer, if it is here."""
         ...
 
 
@@ -67,6 +82,22 @@ class MemoryEmbeddings:
         """Keep it in place of the least recently used."""
         self._entries.put(key, embedding, embedding.nbytes)
 
+    def alive(self) -> list[EmbeddingKey]:
+        """Of what is here; what has expired goes."""
+        return self._entries.alive()
+
+    def discard(self, key: EmbeddingKey) -> None:
+        """Keep it no longer, if it is here."""
+        self._entries.discard(key)
+
+
+@dataclass(slots=True, eq=False)
+class _Filling:
+    """An embedding on its way in, and whether it is still to be kept."""
+
+    image: ImageName
+    keep: bool
+
 
 class EmbeddingStore:
     """The tiers in order; `redis` is None where there is none. One event loop.
@@ -81,6 +112,8 @@ class EmbeddingStore:
         self._redis = redis
         self._sink = sink
         self._flights: Flights[tuple[EmbeddingKey, bool], tuple[Embedding, Tier]] = Flights()
+        self._fillings: set[_Filling] = set()
+        self._sweep = Sweep(self._held, self._deleted, lambda image: self.forget(*image))
 
     async def get_or_compute(
         self, tenant: str, image_hex: str, fingerprint: str, compute: Compute, keep: bool = True
@@ -128,20 +161,53 @@ class EmbeddingStore:
         self._unpacked.move_to_end(key)
         return known[1]
 
+    def forget(self, tenant: str, image_hex: str) -> None:
+        """Hold nothing of this image in this process, nor keep what is being computed of it."""
+        image = tenant, image_hex
+        for key in (key for key in self._near.alive() if key.image == image):
+            self._near.discard(key)
+        for key in [key for key in self._unpacked if key.image == image]:
+            del self._unpacked[key]
+        for filling in self._fillings:
+            filling.keep &= filling.image != image
+
     async def flush(self) -> None:
         """Wait until every embedding on its way to Redis is written or lost."""
         if self._redis is not None:
             await self._redis.flush()
 
+    async def close(self) -> None:
+        """Write what still waits; look for deleted images no more."""
+        await self._sweep.close()
+        await self.flush()
+
+    def _held(self) -> Collection[ImageName]:
+        alive = set(self._near.alive())
+        for key in [key for key in self._unpacked if key not in alive]:
+            del self._unpacked[key]
+        return {key.image for key in alive}
+
+    async def _deleted(self, images: Collection[ImageName]) -> Iterable[ImageName]:
+        return () if self._redis is None else await self._redis.deleted(images)
+
     async def _fill(self, key: EmbeddingKey, compute: Compute, keep: bool) -> tuple[Embedding, Tier]:
+        filling = _Filling(key.image, keep)
+        self._fillings.add(filling)
+        try:
+            return await self._filled(key, compute, filling)
+        finally:
+            self._fillings.discard(filling)
+
+    async def _filled(self, key: EmbeddingKey, compute: Compute, filling: _Filling) -> tuple[Embedding, Tier]:
         stored = await self._redis.get(*key) if self._redis is not None else None
         tier: Tier = "computed" if stored is None else "redis"
         if stored is None:
             embedding = await self._compute(compute)
             stored = await asyncio.to_thread(pack, embedding) if self._packed else embedding
-        if not keep:
+        if not filling.keep:
             return (unpack(stored) if isinstance(stored, PackedEmbedding) else stored), tier
         self._near.put(key, stored)
+        self._sweep.attend()
         if tier == "computed" and self._redis is not None:
             self._redis.put_behind(*key, stored)
         return self._ready(key, stored), tier

@@ -72,8 +72,8 @@ class ImageStore(ABC):
 
     @abstractmethod
     async def delete(self, tenant: str, image_id: str) -> bool:
-        """Remove the image and every embedding of it that the store holds; whether there was an image. Those in the
-        memory of a model's replica, which nobody can name from here, end with their time."""
+        """Remove the image and every embedding of it that the store holds; whether there was an image. Processes that
+        hold one let go of it when they next look (`sweep.py`)."""
 
     async def exists(self, tenant: str, image_id: str) -> bool:
         """Whether this tenant has this image."""

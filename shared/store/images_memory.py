@@ -24,7 +24,16 @@ class MemoryImageStore(ImageStore):
     One object per process: whoever needs the images must be given this one.
     """
 
-    def __init__(self, capacity: int, ttl_s: float, sink: Sink, clock: Callable[[], float] = time.time):
+    def __init__(
+        self,
+        capacity: int,
+        ttl_s: float,
+        sink: Sink,
+        clock: Callable[[], float] = time.time,
+        on_delete: Callable[[str, str], None] = lambda tenant, image_hex: None,
+    ):
+        """`on_delete` forgets what else this process holds of the image."""
+        self._on_delete = on_delete
         self._capacity = capacity
         self._ttl_s = ttl_s
         self._sink = sink
@@ -53,8 +62,10 @@ class MemoryImageStore(ImageStore):
         return _record(image_hex, *self._find(tenant, image_hex))
 
     async def delete(self, tenant: str, image_id: str) -> bool:
-        """See `ImageStore`: it holds no embeddings."""
-        return self._images.discard((tenant, parse_image_id(image_id)))
+        """See `ImageStore`: nothing is left when it returns."""
+        image_hex = parse_image_id(image_id)
+        self._on_delete(tenant, image_hex)
+        return self._images.discard((tenant, image_hex))
 
     def _find(self, tenant: str, image_hex: str) -> _Entry:
         entry = self._images.get((tenant, image_hex))

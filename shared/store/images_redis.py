@@ -116,21 +116,29 @@ class RedisImageStore(ImageStore):
         return self._record(image_hex, size, max(left_ms, 0) / 1000)
 
     async def delete(self, tenant: str, image_id: str) -> bool:
-        """See `ImageStore`: embeddings on their way to the store are refused for a while too."""
+        """See `ImageStore`: embeddings on their way to the store are refused for a while too. A full server refuses the
+        mark of that, never a DEL, and has room for it then; where it has none still, this is no success, since whoever
+        holds an embedding would not be told."""
         image_hex = parse_image_id(image_id)
         key, embeddings, mark = (name(tenant, image_hex) for name in (image_key, embeddings_key, deleted_key))
 
-        async def remove(redis: Redis) -> int:
+        async def remove(redis: Redis) -> tuple[bool, Exception | None]:
             async with redis.pipeline(transaction=False) as pipe:
                 pipe.set(mark, b"", px=int(self._deletion_s * 1000))
                 pipe.delete(embeddings)
                 pipe.delete(key)
-                _, *removed = await pipe.execute(raise_on_error=False)  # a full server refuses the mark, never a DEL
+                marked, *removed = await pipe.execute(raise_on_error=False)
             for error in (reply for reply in removed if isinstance(reply, Exception)):
                 raise error
-            return int(removed[-1])
+            return bool(removed[-1]), marked if isinstance(marked, Exception) else None
 
-        return await self._call("image_delete", remove) > 0
+        async def remove_and_mark(redis: Redis) -> bool:
+            was_there, refused = await remove(redis)
+            if refused is not None and (refused := (await remove(redis))[1]) is not None:
+                raise refused
+            return was_there
+
+        return await self._call("image_delete", remove_and_mark)
 
     async def _call(self, operation: Operation, action: Callable[[Redis], Awaitable[T]]) -> T:
         try:

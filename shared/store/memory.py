@@ -75,6 +75,14 @@ class ByteLru(Generic[Key, Value]):
             self._on_bytes(self._bytes)
             return True
 
+    def alive(self) -> list[Key]:
+        """The keys of what lives, after dropping what has expired."""
+        with self._lock:
+            now = self._clock()
+            for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
+                self._remove(key)
+            return list(self._entries)
+
     def discard(self, key: Key) -> bool:
         """Drop one entry; whether it was there and alive."""
         with self._lock:

@@ -21,7 +21,8 @@ Outcome = Literal["hit", "miss", "corrupt", "error", "run", "joined", "failed"]
 """hit, miss, corrupt, error: of a lookup (error: the store did not answer). run, joined, failed: of `computed`: the
 encoder ran, another caller's run was shared, the run raised."""
 Operation = Literal[
-    "image_put", "image_get", "image_head", "image_delete", "embedding_get", "embedding_put", "ping",
+    "image_put", "image_get", "image_head", "image_delete", "embedding_get", "embedding_put",
+    "embedding_marks", "ping",
     "job_put", "job_get", "job_list", "job_delete", "job_look", "job_take", "job_renew", "job_end",
 ]  # fmt: skip
 Reason = Literal[

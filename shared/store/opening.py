@@ -17,8 +17,8 @@ from shared.store.jobs_redis import RedisJobStore
 from shared.store.redis import RedisClient
 
 _DELETION_MARGIN = 2.0
-"""A deletion is remembered for so many request deadlines, and at least as long as an embedding written at that moment:
-a store that evicts what expires first would else give up the memory of it first."""
+"""A deletion is remembered for so many request deadlines, and at least as long as what is written at that moment: a
+store that evicts what expires first would else give up the memory of it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Stores:
 
     async def close(self) -> None:
         """Write what still waits, then close the connections."""
-        await self.embeddings.flush()
+        await self.embeddings.close()
         if self.client is not None:
             await self.client.close()
 
@@ -46,11 +46,14 @@ def open_stores(settings: Settings, sink: Sink, *, packed: bool = False) -> Stor
     client = RedisClient.from_settings(settings, sink)
     near = MemoryEmbeddings(settings.memory_tier_bytes, settings.embedding_life_s, sink)
     if client is None:
-        images: ImageStore = MemoryImageStore(settings.image_memory_bytes, settings.image_ttl_s, sink)
+        embeddings = EmbeddingStore(near, None, sink, packed=packed)
+        images: ImageStore = MemoryImageStore(
+            settings.image_memory_bytes, settings.image_ttl_s, sink, on_delete=embeddings.forget
+        )
         jobs: JobStore = MemoryJobStore(caps_of(settings), settings.job_memory_bytes)
-        return Stores(images, EmbeddingStore(near, None, sink, packed=packed), jobs, None)
+        return Stores(images, embeddings, jobs, None)
     cap = settings.max_stored_bytes
-    deletion_s = max(settings.request_timeout_s * _DELETION_MARGIN, settings.embedding_life_s)
+    deletion_s = max(settings.request_timeout_s * _DELETION_MARGIN, settings.embedding_life_s, settings.image_ttl_s)
     images = RedisImageStore(client, settings.image_ttl_s, deletion_s, cap, sink)
     shared_tier = RedisEmbeddings(client, settings.embedding_life_s, 2 * cap, sink)
     jobs = RedisJobStore(client, caps_of(settings), cap)

@@ -64,8 +64,8 @@ async def record(request: Request, image_id: str) -> Response:
 
 @router.delete("/v1/images/{image_id}", status_code=204, **answers(None, IMAGE_ERRORS))
 async def delete(request: Request, image_id: str) -> Response:
-    """Forget a stored image and its embeddings in the store. A decoder's memory lets go of an embedding as it ages;
-    until the same image is sent again it serves no request."""
+    """Forget a stored image and its embeddings: in the store at once, in the memory of every model's replica within
+    seconds. Requests that name it are refused from now on; another tenant's image of the same bytes stays."""
     here = gateway(request)
     if not await here.images.delete(here.identify(request).tenant, image_id):
         raise ImageNotFound.of("image_id", image_id, reason="no such image is stored")

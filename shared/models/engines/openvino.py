@@ -195,9 +195,12 @@ class OpenVinoEngine:
             return core().compile_model(model, "CPU", options.properties())
 
     def _infer(self, request: ov.InferRequest, inputs: Arrays) -> dict[str, Array]:
-        """Outputs by the names that the source gave them: compiling may add names of its own, never another order."""
-        feeds = {name: np.ascontiguousarray(array, dtype=self._dtypes[name]) for name, array in inputs.items()}
-        request.infer(feeds, share_inputs=True)
+        """Outputs by the names that the source gave them: compiling may add names of its own, never another order. The
+        inputs live here alone, and end with the call: handed to `infer` they would live until the next."""
+        feeds = {name: np.require(array, self._dtypes[name], ("C", "W")) for name, array in inputs.items()}
+        for name, feed in feeds.items():
+            request.set_tensor(name, ov.Tensor(feed, shared_memory=True))
+        request.infer({}, share_inputs=True)
         ports = zip(self._outputs, request.model_outputs, strict=True)
         return {name: np.array(request.get_tensor(port).data) for name, port in ports}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
 
 from shared.errors import DeadlineExceeded, Malformed
+from shared.store import sweep
 from shared.store.embeddings import EmbeddingStore, MemoryEmbeddings
 from shared.store.metrics import BYTES, LOOKUPS
 from shared.telemetry.recording import RecordingSink
@@ -143,3 +145,43 @@ async def test_whatever_the_encoder_gives_is_kept_as_small_read_only_float16(sto
     assert tensor.dtype == np.float16
     assert tensor.base is None
     assert not tensor.flags.writeable
+
+
+async def test_a_forgotten_image_is_held_no_longer_and_no_other_is(store: EmbeddingStore) -> None:
+    for tenant, image_hex, fingerprint in (("t", HEX, "f"), ("t", HEX, "g"), ("u", HEX, "f"), ("t", "cd" * 32, "f")):
+        await store.get_or_compute(tenant, image_hex, fingerprint, Encoder())
+    store.forget("t", HEX)
+    assert store.peek("t", HEX, "f") is store.peek("t", HEX, "g") is None
+    assert store.peek("u", HEX, "f") is not None
+    assert store.peek("t", "cd" * 32, "f") is not None
+
+
+async def test_what_is_computing_of_a_forgotten_image_is_answered_and_not_kept(store: EmbeddingStore) -> None:
+    encoder = Encoder(wait=asyncio.Event())
+    assert encoder.wait is not None
+    callers = [asyncio.create_task(store.get_or_compute("t", HEX, "f", encoder)) for _ in range(2)]
+    other = asyncio.create_task(store.get_or_compute("u", HEX, "f", encoder))
+    await asyncio.sleep(0.01)
+    store.forget("t", HEX)
+    encoder.wait.set()
+    assert {tier for _, tier in await asyncio.gather(*callers)} == {"computed"}
+    await other
+    assert store.peek("t", HEX, "f") is None
+    assert store.peek("u", HEX, "f") is not None
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_what_has_expired_leaves_the_memory_unasked(
+    packed: bool, sink: RecordingSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "SWEEP_S", 0.01)
+    store = EmbeddingStore(MemoryEmbeddings(1000, 60, sink, clock), None, sink, packed=packed)
+    embedding, _ = await store.get_or_compute("t", HEX, "f", Encoder())
+    memory = weakref.ref(embedding.tensors[0])
+    del embedding
+    await asyncio.sleep(0.1)
+    assert memory() is not None
+    clock.pass_(60)
+    await asyncio.sleep(0.1)
+    assert memory() is None
+    assert sink.values(BYTES, tier="memory")[-1] == 0
