@@ -130,7 +130,9 @@ def recolor(pixels: UInt8Array, subject: Subject, color: tuple[int, int, int], t
     lightness = [_lightness(subject.colours[place]) for place in places]
     weights = [subject.alpha[place] + np.float32(1e-6) for place in places]
     total = sum(float(each.sum(dtype=np.float64)) for each in weights)
-    typical = sum(cv2.sumElems(cv2.multiply(*pair))[0] for pair in zip(lightness, weights, strict=True)) / (total or 1)
+    # Not OpenCV's sum, whose last bits depend on where the memory lies: the same request has the same bytes everywhere.
+    sums = (float(np.multiply(*pair).sum(dtype=np.float64)) for pair in zip(lightness, weights, strict=True))
+    typical = sum(sums) / (total or 1)
     for place, light in zip(places, lightness, strict=True):
         lab = np.empty((*light.shape, 3), np.float32)
         lab[..., 0] = np.clip(light + SHADING * (target[0] - typical), 0, 100)
