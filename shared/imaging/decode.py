@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 from shared.errors import Malformed
 from shared.imaging.formats import FIELD, open_image
 from shared.imaging.jpeg import PLAIN_CHANNELS, PlainJpeg, has_more_scans, read_plain
-from shared.imaging.orientation import upright
+from shared.imaging.orientation import riff_chunks, upright
 from shared.imaging.probe import ImageHeader, probe
 from shared.imaging.profile import cmyk_to_srgb, to_srgb
 from shared.types import Photo, Sight, UInt8Array
@@ -38,6 +38,9 @@ _REDUCED = {
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _WHITE_IS_ZERO = 0
 _RLE_BMP = (1, 2)
+_WEBP_ORDINARY = {b"VP8X", b"ICCP", b"VP8 ", b"EXIF", b"XMP "}
+_WEBP_PROFILED, _WEBP_SPECIAL = 0x20, 0x12
+"""Flags of a profile, and of alpha or animation."""
 _PROFILE = "icc_profile"
 _CONVERTED_MODES = ("CMYK", "LAB")
 _GREY_MODES = ("1", "L", "LA", "La")
@@ -106,10 +109,10 @@ def _decode(data: bytes, header: ImageHeader, factor: int) -> UInt8Array:
         stored = _by_opencv(data, factor)
         if stored is not None:
             return upright(stored, header.orientation)
-    if header.format == "webp" and _is_lossy_alone(data):
+    if header.format == "webp" and (profile := _lossy_profile(data)) is not None:
         stored = _by_opencv(data)
         if stored is not None:
-            return stored
+            return upright(to_srgb(stored, profile) if profile else stored, header.orientation)
     image = open_image(data, header.format)
     if header.format == "jpeg" and image.info.get("progressive") and isinstance(image.fp, BytesIO):
         _check_scans(data, image.fp.tell(), header)
@@ -119,6 +122,8 @@ def _decode(data: bytes, header: ImageHeader, factor: int) -> UInt8Array:
             return upright(_in_srgb(stored, image), header.orientation)
     # Pillow turns a TIFF upright while it loads it, and would also obey its XMP, which the header did not.
     image.info.pop("xmp", None)
+    if header.format == "jpeg" and factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
     image.load()
     return upright(_in_srgb(_rgb(image), image), 1 if header.format == "tiff" else header.orientation)
 
@@ -136,11 +141,25 @@ def _by_opencv(data: bytes, factor: int = 1) -> UInt8Array | None:
     return None if stored is None else np.asarray(stored, dtype=np.uint8)
 
 
-def _is_lossy_alone(data: bytes) -> bool:
-    """Whether a WebP is one lossy frame and nothing else (RFC 9649, simple file format): without alpha, animation,
-    profile and EXIF. Pillow would compose it on a canvas as a frame of an animation, in four times as long."""
-    length = int.from_bytes(data[16:20], "little")
-    return data[12:16] == b"VP8 " and int.from_bytes(data[4:8], "little") == 12 + length + length % 2 == len(data) - 8
+def _lossy_profile(data: bytes) -> bytes | None:
+    """The colour profile, if any, of a WebP that is one lossy frame, perhaps with that profile, EXIF and XMP (RFC
+    9649); None of every other: with alpha, of more frames, of other bytes than it says. Pillow would compose the frame
+    on a canvas as an animation's, in three to four times as long."""
+    if int.from_bytes(data[4:8], "little") != len(data) - 8:
+        return None
+    chunks = list(riff_chunks(data))
+    names = [name for name, _, _ in chunks]
+    end = sum(chunks[-1][1:]) if chunks else 0
+    if names.count(b"VP8 ") != 1 or end + end % 2 != len(data):
+        return None
+    if names == [b"VP8 "]:
+        return b""
+    bodies = {name: data[start : start + length] for name, start, length in chunks}
+    flags = bodies[names[0]][0] if names[0] == b"VP8X" and chunks[0][2] else _WEBP_SPECIAL
+    if flags & _WEBP_SPECIAL or not set(names) <= _WEBP_ORDINARY or len(bodies) != len(names):
+        return None
+    profile = bodies.get(b"ICCP", b"")
+    return profile if bool(flags & _WEBP_PROFILED) == bool(profile) else None
 
 
 def _is_for_opencv(image: ImageFile.ImageFile, plain: PlainJpeg | None, header: ImageHeader) -> bool:

@@ -79,10 +79,11 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _webp_exif(data: bytes) -> bytes:
-    return next((data[start : start + length] for name, start, length in _riff_chunks(data) if name == b"EXIF"), b"")
+    return next((data[start : start + length] for name, start, length in riff_chunks(data) if name == b"EXIF"), b"")
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Of each chunk of a WebP its name, where its content starts, and how many bytes it says that has."""
     position = 12
     for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):

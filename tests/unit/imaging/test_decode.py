@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from shared.errors import ImageTooLarge, Malformed, UnsupportedFormat
+from shared.imaging import decode as decode_module
 from shared.imaging.decode import MAX_SCANS, decode
 from shared.imaging.formats import FORMATS
 from shared.imaging.probe import probe
 from shared.types import UInt8Array
 from tests.unit.imaging.encoded import LIMITS, encode, exif_block, grey_tiff, picture, png
+from tests.unit.imaging.profiles import adobe_rgb
 
 PICTURE = picture()
 LOSSLESS: dict[str, dict[str, Any]] = {"png": {}, "tiff": {}, "webp": {"lossless": True}}
@@ -81,6 +83,63 @@ def test_a_lossy_webp_equals_pillow(size: tuple[int, int], quality: int) -> None
     assert data[12:16] == b"VP8 "
     with Image.open(BytesIO(data)) as slow:
         np.testing.assert_array_equal(through(data), np.asarray(slow.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("more", [{}, {"xmp": b"<x/>"}, {"icc_profile": adobe_rgb()}], ids=["exif", "xmp", "profile"])
+def test_a_lossy_webp_with_notes_is_pillows_pixels(
+    orientation: int, more: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = np.random.default_rng(orientation).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    data = encode(noisy, "webp", orientation, quality=80, **more)
+    assert data[12:16] == (b"VP8X" if more or orientation > 1 else b"VP8 ")
+    quick = through(data)
+    monkeypatch.setattr(decode_module, "_lossy_profile", lambda data: None)
+    np.testing.assert_array_equal(quick, through(data))
+    if "icc_profile" not in more:
+        with Image.open(BytesIO(data)) as slow:
+            np.testing.assert_array_equal(quick, np.asarray(ImageOps.exif_transpose(slow).convert("RGB")))
+
+
+def test_only_a_webp_of_one_lossy_frame_is_opencvs() -> None:
+    alpha = Image.fromarray(PICTURE).convert("RGBA")
+    alpha.putalpha(99)
+    frames: dict[str, Any] = {"save_all": True, "append_images": [Image.fromarray(PICTURE[::-1])]}
+    for data in (encode(alpha, "webp"), encode(PICTURE, "webp", **frames), encode(PICTURE, "webp", lossless=True)):
+        assert decode_module._lossy_profile(data) is None
+    noted = encode(PICTURE, "webp", 6, icc_profile=adobe_rgb())
+    assert decode_module._lossy_profile(noted) == adobe_rgb()
+    assert decode_module._lossy_profile(encode(PICTURE, "webp")) == b""
+    for broken in (
+        noted[:-2],
+        noted + b"\0\0",
+        noted[:20] + b"\0" + noted[21:],
+        noted[:20] + b"\x3a" + noted[21:],
+        b"",
+    ):
+        assert decode_module._lossy_profile(broken) is None
+
+
+def test_a_broken_lossy_webp_with_notes_is_what_pillow_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    noisy = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(noisy, "webp", 6, quality=60, icc_profile=adobe_rgb())
+    whole = decode_module._lossy_profile
+    found: list[list[bytes | None]] = [[], []]
+    for turn in range(300):
+        broken = bytearray(data)
+        place = int(random.integers(12, 60 if turn % 2 else len(data)))
+        broken[place] = int(random.integers(256))
+        if turn % 3 == 0:
+            del broken[place:]
+        for answers, way in zip(found, (whole, lambda data: None), strict=True):
+            monkeypatch.setattr(decode_module, "_lossy_profile", way)
+            try:
+                answers.append(decode(bytes(broken), **LIMITS).tobytes())
+            except (Malformed, ImageTooLarge):
+                answers.append(None)
+    assert found[0] == found[1]
+    assert 100 < found[0].count(None) < 250
 
 
 def test_a_broken_lossy_webp_is_refused_where_pillow_refuses_it() -> None:

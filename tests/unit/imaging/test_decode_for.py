@@ -13,7 +13,7 @@ from shared.errors import ImageTooLarge, Malformed
 from shared.imaging.decode import OVERSAMPLED, decode, decode_for, reduction
 from shared.types import Photo, Sight
 from tests.unit.imaging.encoded import LIMITS, encode, picture
-from tests.unit.imaging.profiles import adobe_rgb
+from tests.unit.imaging.profiles import adobe_rgb, black_cyan_ink
 
 HEIGHT, WIDTH = 720, 960
 LARGE = picture(HEIGHT, WIDTH)
@@ -122,9 +122,24 @@ def test_other_formats_are_decoded_whole(image_format: str) -> None:
     np.testing.assert_array_equal(photo.pixels, decode(data, **LIMITS))
 
 
-def test_cmyk_is_decoded_whole() -> None:
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("profile", [None, black_cyan_ink()], ids=["plain", "inks"])
+def test_fewer_pixels_of_cmyk_show_the_same(orientation: int, profile: bytes | None) -> None:
+    """Pillow decodes these, and as much of them."""
+    printed = Image.fromarray(LARGE).convert("CMYK")
+    data = encode(printed, "jpeg", orientation, icc_profile=profile, quality=92)
+    photo = through(data)
+    assert photo.size == (HEIGHT, WIDTH)
+    assert photo.pixels.shape == (HEIGHT // 4, WIDTH // 4, 3)
+    difference = np.abs(averaged(photo.pixels) - averaged(decode(data, **LIMITS)))
+    assert difference.mean() < 1
+    assert difference.max() < 12
+
+
+def test_a_cut_cmyk_image_is_refused_with_fewer_pixels_too() -> None:
     data = encode(Image.fromarray(LARGE).convert("CMYK"), "jpeg")
-    np.testing.assert_array_equal(through(data).pixels, decode(data, **LIMITS))
+    with pytest.raises(Malformed, match="truncated or corrupt"):
+        through(data[: len(data) // 2])
 
 
 def test_what_is_seen_whole_is_decoded_whole() -> None:
