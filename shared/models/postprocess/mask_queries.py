@@ -87,7 +87,7 @@ def mask_of(logits: Float32Array, frame: LogitFrame) -> Found:
     on what the network saw of it."""
     if frame.places is not None:
         seen = frame.as_seen(logits)
-        return Found(region_of(logits, frame)[0], _certainty(seen[seen > 0]))
+        return Found(region_of(logits, frame, 0.0)[0], _certainty(seen[seen > 0]))
     positive = logits > 0
     rows, columns = frame.rows.reach(np.any(positive, axis=1)), frame.columns.reach(np.any(positive, axis=0))
     if rows is None or columns is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +46,7 @@ def runs_above(logits: Float32Array, places: NDArray[np.float64], level: float) 
     """The pixels above `level` of columns whose logits [h,W] are to be resized along them, bilinear: `places` says
     where each pixel of a column lies among the h inputs, ascending."""
     height, inputs = len(places), len(logits)
-    inside = np.ascontiguousarray((logits > level).T)
+    inside = cv2.transpose((logits > level).view(np.uint8))
     column, above = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), max(1, inputs - 1))
     low, high = logits[above, column].astype(np.float64), logits[above + 1, column].astype(np.float64)
     crossing = above + (level - low) / (high - low)

@@ -135,7 +135,8 @@ def cropped(low: tuple[int, int], valid: tuple[int, int], size: tuple[int, int])
 
 
 def region_of(logits: Float32Array, frame: LogitFrame, offset: float = STABILITY_OFFSET) -> tuple[Region, float]:
-    """The mask (logit > 0) of hxw low-resolution logits on the image, and its stability score, 0 to 1."""
+    """The mask (logit > 0) of hxw low-resolution logits on the image, and its stability score, 0 to 1; `offset` 0 where
+    that is not asked for."""
     possible = logits > -offset
     row_spans = frame.rows.reach(np.any(possible, axis=1))
     column_spans = frame.columns.reach(np.any(possible, axis=0))
@@ -185,8 +186,9 @@ def _run_region(
     wide = np.empty((len(tall), columns.stop - columns.start), dtype=np.float32)
     for place, tile in _across(tall, frame.columns, columns, seen):
         wide[:, place] = tile
-    sure, found, within = (runs_above(wide, places - top, level) for level in (offset, 0.0, -offset))
-    return found.region(frame.size, columns.start), sure.area / within.area if within.area else 0.0
+    runs = {level: runs_above(wide, places - top, level) for level in {offset, 0.0, -offset}}
+    sure, within = runs[offset].area, runs[-offset].area
+    return runs[0.0].region(frame.size, columns.start), sure / within if within else 0.0
 
 
 def to_float16(values: Float32Array) -> Float16Array:
