@@ -2,7 +2,9 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-conflicts -q -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-conflicts --no-compile -q -c constraints.txt
+# What pip would do on one core; it too says nothing of files for another Python.
+COMPILE := $(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 DATA ?= ../shared/data/camvid
 OUT ?= runs
 PORT ?= 8000
@@ -12,20 +14,22 @@ PYTEST := $(BIN)/python -m pytest
 # What starts real processes is tried once more when it fails, and the summary names it with its first failure.
 ONCE_MORE := --reruns 1 --reruns-delay 5 --rerun-show-tracebacks -raR
 
-.PHONY: help serve test check format unit contract integration e2e chaos load soak bench bench-gpu measure footprint promptable-bench picture hair evaluate train constraints clean
+.PHONY: help install serve test check format unit contract integration e2e chaos load soak bench bench-gpu measure footprint promptable-bench picture hair evaluate train constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.base: pyproject.toml constraints.txt
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed: install it, or name it with PYTHON=..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the platform into $(VENV) (once) ..."
-	@$(PIP) -e . && touch $@
+	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.full: $(VENV)/.base
-	@echo "Installing torch, the model libraries and the tools into $(VENV) (once, 5.5 GB) ..."
-	@$(PIP) -e '.[models,dev]' && touch $@
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the platform into $(VENV) (once) ..."
+	@$(PIP) -e . && { $(COMPILE); } && touch $@
+
+$(VENV)/.full: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the platform, torch, the model libraries and the tools into $(VENV) (once, 5.5 GB) ..."
+	@$(PIP) -e '.[models,dev]' && { $(COMPILE); } && touch $(VENV)/.base $@
 	@$(BIN)/python -m tests.unit.helm.binaries || echo "helm is not to be had here; tests of the chart will skip"
 
 $(VENV)/.bench: $(VENV)/.full
@@ -46,15 +50,21 @@ PEERS_DONE := $(PEERS:%=.venv-bench/%/.done)
 	    > .venv-bench/$*/lib/$$minor/site-packages/segserve-engines.pth && touch $@; } || \
 	{ echo "The peer $* is not to be had here; the report will say so."; rm -rf .venv-bench/$*; }
 
+install: $(VENV)/.full ## All that tests and tools need
+
 serve: $(VENV)/.base ## Start the platform on this machine; HOST and PORT can be set
 	@exec $(BIN)/python -m deploy.local --host $(HOST) --port $(PORT)
 
-test: check unit contract integration e2e ## Everything that CI runs
+# Two at a time: integration mostly waits, and meanwhile those compute, and give way, that start no platform. The output
+# of each appears whole when it has ended; one that fails keeps no other from running.
+SUITES := integration check unit contract e2e
+test: $(VENV)/.full ## Everything that CI runs
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(SUITES)
 
 check: $(VENV)/.full ## Lint, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.full ## Put the code into its one format
@@ -62,10 +72,10 @@ format: $(VENV)/.full ## Put the code into its one format
 	$(BIN)/ruff format .
 
 unit: $(VENV)/.full ## No Ray, no sockets
-	$(PYTEST) tests/unit
+	nice $(PYTEST) tests/unit
 
 contract: $(VENV)/.full ## Every model card
-	$(PYTEST) tests/contract
+	nice $(PYTEST) tests/contract
 
 integration: $(VENV)/.full ## Real Ray, real Valkey
 	$(PYTEST) $(ONCE_MORE) tests/integration
