@@ -16,6 +16,7 @@ from tests.data import ROOT
 from tests.unit.helm.rendering import CHART, EXAMPLES, manifests, of_kind, pods, ray_service
 
 EXAMPLE = {path.stem: path for path in EXAMPLES}
+COMPONENT = "app.kubernetes.io/component"
 LOOPBACK_ONLY = {
     "RAY_AUTH_MODE",  # KubeRay sets it, and the token
     "RAY_AUTH_TOKEN_PATH",
@@ -125,3 +126,12 @@ def test_metrics_ports_are_open_to_monitoring_alone() -> None:
         elif not ports:
             (peer,) = rule["from"]
             assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "seg"
+
+
+def test_every_ray_pod_reaches_rays_state_since_kuberays_clearing_job_is_one_without_being_a_head() -> None:
+    found = of_kind("NetworkPolicy", manifests(EXAMPLE["ingress"]))
+    egress = {each["metadata"]["name"]: each["spec"].get("egress", []) for each in found}
+    for name, rules in egress.items():
+        peers = [peer for rule in rules for peer in rule.get("to", [])]
+        components = {peer.get("podSelector", {}).get("matchLabels", {}).get(COMPONENT) for peer in peers}
+        assert ("gcs" in components) == name.endswith("-ray"), name

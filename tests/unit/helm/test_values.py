@@ -66,10 +66,14 @@ def schema() -> dict[str, Any]:
 
 
 def test_the_schema_knows_exactly_what_the_code_takes() -> None:
-    definitions = schema()["definitions"]
-    assert definitions["args"]["properties"].keys() == ServiceArgs.model_fields.keys()
-    assert definitions["userConfig"]["properties"].keys() == UserConfig.model_fields.keys()
-    assert schema()["properties"]["settings"]["properties"].keys() == Settings.model_fields.keys()
+    definitions, settings = schema()["definitions"], schema()["properties"]["settings"]
+    for name, given, model in (
+        ("definitions.args", definitions["args"], ServiceArgs),
+        ("definitions.userConfig", definitions["userConfig"], UserConfig),
+        ("properties.settings", settings, Settings),
+    ):
+        known = given["properties"].keys()
+        assert known == model.model_fields.keys(), f"edit {name} of helm/segserve/values.schema.json"
     for name, model in (("args", ServiceArgs), ("userConfig", UserConfig)):
         ours, code = definitions[name]["properties"], model.model_json_schema()["properties"]
         for field, kind in code.items():
