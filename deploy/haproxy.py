@@ -3,6 +3,10 @@
 Serve runs this in the place of the binary (`RAY_SERVE_HAPROXY_BINARY_PATH`, see `deploy.transport`) at each start and
 reload. It rewrites the file that Serve has just written and becomes HAProxy. Standard library only: it starts in
 milliseconds. What it does not recognise it refuses, so that a new version of Serve cannot open a door unseen.
+
+HAProxy outlives the actor that manages it, whose successor takes its sockets over without losing a request. So it is
+not tied to that but to its owner, the process that keeps the platform: a small process beside it waits for the end of
+either.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import argparse
 import json
 import os
 import re
+import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -224,10 +230,41 @@ def taking_over(arguments: Sequence[str], text: str) -> list[str]:
     return [*arguments, "-x", admin[1], "-sf", str(pid)]
 
 
+def end_with(owner: int) -> None:
+    """See to it that this process, whatever program it becomes, is killed when `owner` ends, by SIGKILL too. Raises
+    `ProcessLookupError` where that has ended already."""
+    ends, here = os.pidfd_open(owner), os.pidfd_open(os.getpid())
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(ends)
+        os.close(here)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:  # no child of HAProxy's, which knows of none
+            _wait(ends, here)
+    finally:
+        os._exit(0)
+
+
+def _wait(ends: int, here: int) -> None:
+    """Nothing is held on to but the two processes."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    waits = select.poll()
+    for each in (ends, here):
+        waits.register(each, select.POLLIN)
+    if ends in (ended for ended, _ in waits.poll()):
+        signal.pidfd_send_signal(here, signal.SIGKILL)
+
+
 def main() -> None:
-    """`python -m deploy.haproxy BINARY HOST PORT MAX_BODY MAX_UPLOAD -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or exits
-    with 1."""
+    """`python -m deploy.haproxy OWNER BINARY HOST PORT MAX_BODY MAX_UPLOAD -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or
+    exits with 1."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("owner", type=int)
     parser.add_argument("binary")
     parser.add_argument("host")
     for number in ("port", "max_body_bytes", "max_upload_bytes"):
@@ -243,6 +280,10 @@ def main() -> None:
             path.write_text(closed(text, door), encoding="utf-8")
         except NotUnderstood as error:
             sys.exit(f"SegServe does not open HAProxy's doors: {error} in {path}")
+    try:
+        end_with(given.owner)
+    except ProcessLookupError:
+        sys.exit("SegServe does not start HAProxy: the platform that it belongs to has ended")
     os.execv(given.binary, [given.binary, *taking_over(arguments, text)])
 
 

@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> None:
     """Everything until it is ready. Raises `Failed` saying what does not start."""
     home = settings().home
     folder = cluster.run_folder(home, arguments.port)
-    transport = choose(settings(), arguments.host, arguments.port, folder)
+    transport = choose(settings(), arguments.host, arguments.port, folder, arguments.parent)
     if transport.why_not:
         progress.note(f"Serve's own proxy at the HTTP port, several times slower: {transport.why_not}")
     os.environ.update({**cluster.environment(cluster.write_token(folder)), **transport.variables})

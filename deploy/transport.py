@@ -45,9 +45,9 @@ class Transport:
     why_not: str = ""
 
 
-def choose(settings: Settings, host: str, port: int, folder: Path) -> Transport:
-    """The transport for a platform at `host`:`port` whose run folder is `folder`. Raises `Failed` when HAProxy is
-    demanded and cannot be had."""
+def choose(settings: Settings, host: str, port: int, folder: Path, owner: int) -> Transport:
+    """The transport for a platform at `host`:`port` whose run folder is `folder`, and which process `owner` keeps.
+    Raises `Failed` when HAProxy is demanded and cannot be had."""
     if settings.transport == "serve":
         return Transport("serve")
     try:
@@ -57,7 +57,7 @@ def choose(settings: Settings, host: str, port: int, folder: Path) -> Transport:
             raise Failed(f"SEGSERVE_TRANSPORT=haproxy: {reason}") from None
         return Transport("serve", why_not=str(reason))
     door = Door(host, port, settings.max_body_bytes, settings.max_upload_bytes)
-    wrapper = write_wrapper(folder, binary, door)
+    wrapper = write_wrapper(folder, binary, door, owner)
     silence_s = math.ceil(max(settings.request_timeout_s, settings.stream_timeout_s)) + GRACE_S
     return Transport("haproxy", variables(wrapper, sockets, silence_s), sockets)
 
@@ -108,10 +108,11 @@ def place(port: int) -> Path | None:
     return next((each / str(port) for each in places if len(f"{each}/65535") <= LONGEST), None)
 
 
-def write_wrapper(folder: Path, binary: str, door: Door) -> Path:
-    """The program that Serve starts as HAProxy. No site-packages: it must start in milliseconds."""
+def write_wrapper(folder: Path, binary: str, door: Door, owner: int) -> Path:
+    """The program that Serve starts as HAProxy, which ends when process `owner` does. No site-packages: it must start
+    in milliseconds."""
     where = (door.host, str(door.port), str(door.max_body_bytes), str(door.max_upload_bytes))
-    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", binary, *where, "--"])
+    command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", str(owner), binary, *where, "--"])
     path = folder / "haproxy"
     path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {command} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -23,11 +24,13 @@ MAX_BODY, MAX_UPLOAD = 64 * 2**20, 128 * 2**20
 
 @dataclass
 class Proxy:
-    """HAProxy at `port`, its files in `folder`; `silence_s` is how long it waits for a server."""
+    """HAProxy at `port`, its files in `folder`; `silence_s` is how long it waits for a server; it ends with the
+    process `owner`."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     silence_s: int = 1
+    owner: int = field(default_factory=os.getpid)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -71,7 +74,7 @@ class Proxy:
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """Start it as Serve does; returns when it answers on its admin socket."""
-        wrapper = write_wrapper(self.folder, haproxy_binary(), self.door)
+        wrapper = write_wrapper(self.folder, haproxy_binary(), self.door, self.owner)
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen([str(wrapper), "-db", "-f", str(self.path), "-dR", *more], stderr=log)
         self.processes.append(process)

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psutil
 import pytest
 from websockets.sync.client import connect
 
-from deploy.haproxy import REQUEST_WITHIN_S, RETRY_AFTER_S
+from deploy.haproxy import REQUEST_WITHIN_S, RETRY_AFTER_S, living
 from deploy.transport import BUFFER_BYTES, haproxy_binary, write_wrapper
 from tests.integration.proxy.behind import EVENTS, application, misbehaving
 from tests.integration.proxy.haproxy import MAX_BODY, MAX_UPLOAD, Proxy, proxy
@@ -282,7 +283,59 @@ def test_what_is_not_understood_is_not_opened(folder: Path) -> None:
     found = Proxy(folder)
     found.configure([])
     found.path.write_text(found.path.read_text() + "frontend new\n    bind *:9999\n")
-    wrapper = write_wrapper(folder, haproxy_binary(), found.door)
+    wrapper = write_wrapper(folder, haproxy_binary(), found.door, found.owner)
     done = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "frontend new" in done.stderr
+
+
+def test_it_ends_with_the_platform_however_that_ends_and_not_with_who_started_it(folder: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    found = Proxy(folder, owner=owner.pid)
+    found.configure([])
+    wrapper = write_wrapper(folder, haproxy_binary(), found.door, owner.pid)
+    starts = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
+    starter = subprocess.Popen([sys.executable, "-c", starts, str(wrapper), "-db", "-f", str(found.path)])
+    try:
+        pid = within(PATIENCE_S, lambda: living(str(found.admin)))
+        starter.kill()
+        starter.wait()
+        time.sleep(1)
+        assert living(str(found.admin)) == pid, "its next manager takes its sockets over"
+        owner.kill()
+        began = time.monotonic()
+        owner.wait()
+        within(5, lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        assert time.monotonic() - began < 5
+        again = subprocess.run([str(wrapper), "-db", "-f", str(found.path)], capture_output=True, timeout=120)
+        assert again.returncode == 1, "nothing is started for a platform that has ended"
+    finally:
+        for process in (starter, owner):
+            process.kill()
+            process.wait()
+
+
+def test_nothing_is_left_beside_one_that_ended_by_itself(folder: Path) -> None:
+    def beside(parent: int) -> list[psutil.Process]:
+        running = psutil.process_iter(["cmdline"])
+        return [p for p in running if p.pid != parent and any(str(folder) in word for word in p.info["cmdline"] or ())]
+
+    found = Proxy(folder)
+    found.configure([])
+    process = found.start()
+    within(PATIENCE_S, lambda: beside(process.pid))
+    process.kill()
+    process.wait()
+    within(PATIENCE_S, lambda: not beside(process.pid))
+
+
+Found = TypeVar("Found")
+
+
+def within(seconds: float, look: Callable[[], Found | None]) -> Found:
+    """What `look` finds, looked for until then."""
+    until = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found

@@ -27,13 +27,13 @@ def missing() -> str:
 def test_serves_own_proxy_where_it_is_chosen_or_haproxy_cannot_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    chosen = transport.choose(Settings(transport="serve"), "127.0.0.1", 8000, tmp_path)
+    chosen = transport.choose(Settings(transport="serve"), "127.0.0.1", 8000, tmp_path, os.getpid())
     assert (chosen.name, dict(chosen.variables), chosen.why_not) == ("serve", {}, "")
     monkeypatch.setattr(transport, "haproxy_binary", missing)
-    fallen = transport.choose(Settings(transport="auto"), "127.0.0.1", 8000, tmp_path)
+    fallen = transport.choose(Settings(transport="auto"), "127.0.0.1", 8000, tmp_path, os.getpid())
     assert (fallen.name, dict(fallen.variables), fallen.why_not) == ("serve", {}, "there is none")
     with pytest.raises(Failed, match="SEGSERVE_TRANSPORT=haproxy: there is none"):
-        transport.choose(Settings(transport="haproxy"), "127.0.0.1", 8000, tmp_path)
+        transport.choose(Settings(transport="haproxy"), "127.0.0.1", 8000, tmp_path, os.getpid())
 
 
 def test_a_system_without_haproxy_and_one_that_does_not_run_are_told_apart(
@@ -54,7 +54,7 @@ def test_a_system_without_haproxy_and_one_that_does_not_run_are_told_apart(
 @on_linux
 def test_haproxy_is_taken_where_it_runs_and_its_files_are_ours_alone(tmp_path: Path) -> None:
     found = transport.choose(
-        Settings(transport="auto", request_timeout_s=10.5, stream_timeout_s=5), "0.0.0.0", 65001, tmp_path
+        Settings(transport="auto", request_timeout_s=10.5, stream_timeout_s=5), "0.0.0.0", 65001, tmp_path, os.getpid()
     )
     assert found.name == "haproxy"
     assert found.sockets is not None
@@ -92,7 +92,7 @@ def test_a_folder_that_someone_else_could_read_is_not_used(monkeypatch: pytest.M
 def test_the_wrapper_says_what_it_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "with a blank"
     folder.mkdir()
-    wrapper = transport.write_wrapper(folder, "/bin/echo", Door("127.0.0.1", 1, 1024, 1024))
+    wrapper = transport.write_wrapper(folder, "/bin/echo", Door("127.0.0.1", 1, 1024, 1024), os.getpid())
     config = folder / "haproxy.cfg"
     config.write_text("listen everywhere\n    bind *:1\n")
     done = subprocess.run([str(wrapper), "-f", str(config)], capture_output=True, text=True, check=False, timeout=60)
