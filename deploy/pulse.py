@@ -51,10 +51,6 @@ class Pulse:
             self._asked = self._check.future(b"", timeout=2 * self._silent_s)
         return now - self._heard >= self._every_s + self._silent_s
 
-    def close(self) -> None:
-        """Ask no more."""
-        self._channel.close()
-
     def _start_over(self, now: float) -> None:
         """As if it had just answered; what was asked before is forgotten."""
         if self._asked is not None:

@@ -116,7 +116,7 @@ class Region:
     @classmethod
     def from_mask(cls, mask: BoolArray, x0: int = 0, y0: int = 0, size: tuple[int, int] | None = None) -> Region:
         """Tighten an hxw bool mask lying at (x0, y0) of an image of `size` (default: the mask is the whole image)."""
-        whole = size or (int(mask.shape[0]), int(mask.shape[1]))
+        whole = size or _size(mask)
         rows = np.flatnonzero(mask.any(axis=1))
         if rows.size == 0:
             return cls(whole, 0, 0, np.zeros((0, 0), dtype=np.bool_))
@@ -132,6 +132,10 @@ class Photo:
 
     pixels: UInt8Array
     size: tuple[int, int]
+
+
+def _size(pixels: NDArray[Any]) -> tuple[int, int]:
+    return int(pixels.shape[0]), int(pixels.shape[1])
 
 
 Sight = Callable[[tuple[int, int]], tuple[int, int]]
@@ -158,7 +162,7 @@ class DenseInput:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the image."""
-        return self.whole or (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+        return self.whole or _size(self.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +267,7 @@ class EncoderInput:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the image."""
-        return self.whole or (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+        return self.whole or _size(self.pixels)
 
 
 @dataclass(frozen=True, slots=True)

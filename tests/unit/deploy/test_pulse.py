@@ -52,16 +52,13 @@ def looked(pulse: Pulse, seconds: float, each: Callable[[], None] = lambda: None
 def test_one_that_is_stopped_hangs_and_one_that_answers_does_not(served: tuple[str, subprocess.Popen[str]]) -> None:
     address, process = served
     pulse = Pulse(address, SILENT_S, EVERY_S)
-    try:
-        assert not looked(pulse, 2 * SILENT_S)
-        process.send_signal(signal.SIGSTOP)
-        assert not looked(pulse, SILENT_S / 2)
-        process.send_signal(signal.SIGCONT)
-        assert not looked(pulse, 2 * SILENT_S)
-        process.send_signal(signal.SIGSTOP)
-        assert looked(pulse, 10 * SILENT_S)
-    finally:
-        pulse.close()
+    assert not looked(pulse, 2 * SILENT_S)
+    process.send_signal(signal.SIGSTOP)
+    assert not looked(pulse, SILENT_S / 2)
+    process.send_signal(signal.SIGCONT)
+    assert not looked(pulse, 2 * SILENT_S)
+    process.send_signal(signal.SIGSTOP)
+    assert looked(pulse, 10 * SILENT_S)
 
 
 def test_time_in_which_nobody_looked_does_not_count(served: tuple[str, subprocess.Popen[str]]) -> None:
@@ -74,16 +71,10 @@ def test_time_in_which_nobody_looked_does_not_count(served: tuple[str, subproces
         slept += 1.5 * AWAY_S
 
     pulse = Pulse(address, SILENT_S, EVERY_S, lambda: time.monotonic() + slept)
-    try:
-        assert not looked(pulse, 2 * SILENT_S, sleep)
-        assert looked(pulse, 10 * SILENT_S)
-    finally:
-        pulse.close()
+    assert not looked(pulse, 2 * SILENT_S, sleep)
+    assert looked(pulse, 10 * SILENT_S)
 
 
 def test_where_nobody_listens_nobody_answers() -> None:
     pulse = Pulse(f"127.0.0.1:{free_port()}", SILENT_S, EVERY_S)
-    try:
-        assert looked(pulse, 10 * SILENT_S)
-    finally:
-        pulse.close()
+    assert looked(pulse, 10 * SILENT_S)
