@@ -1,7 +1,8 @@
 """The hash of a job in Redis -> what is known of it, its lease, its outcome; what was altered there is told as damage.
 
-A job whose task, state or times do not read back as they were written is shown as failed. `seal` is the SHA-1 of its
-id, task and time of submission, `result_sum` the XXH3 of its outcome. Records of gateways of before have neither.
+A job whose task, state, tries or times do not read back as they were written is shown as failed. `seal` is the SHA-1
+of its id, task and time of submission, `course` that of its id, state, tries and later times, `result_sum` the XXH3 of
+its outcome.
 """
 
 from __future__ import annotations
@@ -16,7 +17,21 @@ from shared.store.codec import checksum
 from shared.store.jobs import OPEN, Job, Lease, Outcome, not_found
 from shared.types import JobState, JobTask
 
-TOLD = ("state", "task", "created", "seal", "started", "finished", "status", "media", "headers", "result_sum", "error")
+TOLD = (
+    "state",
+    "task",
+    "created",
+    "seal",
+    "started",
+    "finished",
+    "status",
+    "media",
+    "headers",
+    "result_sum",
+    "error",
+    "tries",
+    "course",
+)
 """Fields that `read_job` takes, in this order."""
 _LATEST_MS = 253_402_300_799_000
 """The last second of the year 9999."""
@@ -62,8 +77,8 @@ def read_lease(token: str, found: Sequence[Any]) -> Lease:
     owner, _, job_id = member.decode().partition(":")
     known, made = read_task(job_id, task, created, seal), _seconds(created)
     waited_s = 0.0 if made is None else now / 1000 - made
-    # Without a checksum: the request made room for a result, or a gateway of before wrote it.
-    is_sound = kept is None or (request is not None and kept == checksum(request).encode())
+    # Without either the request made room for a result.
+    is_sound = kept == (None if request is None else checksum(request).encode())
     is_damaged = not is_sound or known is None
     return Lease(owner, job_id, token, known, tries, waited_s, None if is_damaged else request, is_damaged)
 
@@ -72,8 +87,6 @@ def read_task(job_id: str, task: Value, created: Value, seal: Value) -> JobTask 
     """The job's task; where it was altered the one under the seal, None if that is none either."""
     known: tuple[JobTask, ...] = get_args(JobTask)
     said = next((each for each in known if task == each.encode()), None)
-    if said is not None and seal in (None, _seal(job_id, said, created)):
-        return said
     return next((each for each in known if seal == _seal(job_id, each, created)), said)
 
 
@@ -88,7 +101,9 @@ def _is_whole(job_id: str, state: JobState, fields: dict[str, Value]) -> bool:
     task, created, seal, error = fields["task"], fields["created"], fields["seal"], fields["error"]
     if created is None or any(each is not None and _seconds(each) is None for each in times):
         return False
-    if _text(task) not in get_args(JobTask) or seal not in (None, _seal(job_id, _text(task) or "", created)):
+    if _text(task) not in get_args(JobTask) or seal != _seal(job_id, _text(task) or "", created):
+        return False
+    if fields["course"] != _course(job_id, fields):
         return False
     if (fields["finished"] is None) != (state in OPEN):
         return False
@@ -102,7 +117,7 @@ def _is_whole(job_id: str, state: JobState, fields: dict[str, Value]) -> bool:
 
 def _is_as_kept(fields: dict[str, Value], body: bytes) -> bool:
     head = _head(*(_text(fields[name]) or "" for name in ("status", "media", "headers")))
-    return fields["result_sum"] in (None, checksum(head, body).encode())
+    return fields["result_sum"] == checksum(head, body).encode()
 
 
 def _head(status: str, media: str, headers: str) -> bytes:
@@ -112,6 +127,11 @@ def _head(status: str, media: str, headers: str) -> bytes:
 def _seal(job_id: str, task: str, created: Value) -> bytes:
     text = f"{job_id} {task} ".encode() + (created or b"")
     return hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
+def _course(job_id: str, fields: dict[str, Value]) -> bytes:
+    said = (job_id.encode(), *(fields[name] or b"" for name in ("state", "tries", "started", "finished")))
+    return hashlib.sha1(b" ".join(said), usedforsecurity=False).hexdigest().encode()
 
 
 def _is_state(text: str | None) -> TypeGuard[JobState]:

@@ -181,7 +181,7 @@ class RedisJobStore(JobStore):
     async def give_back(self, lease: Lease) -> None:
         """See `JobStore`."""
         keys = [_job(lease.owner, lease.job_id), _LEASES, _QUEUE]
-        await self._run("job_end", scripts.GIVE_BACK, keys, [lease.token, _member(lease)])
+        await self._run("job_end", scripts.GIVE_BACK, keys, [lease.token, _member(lease), lease.job_id])
 
     def _job(self, operation: Operation, job_id: str, values: Sequence[bytes | None]) -> Job:
         job = read_job(job_id, values, self._caps.ttl_s)

@@ -6,7 +6,9 @@ nothing. Its other traces are names only, and a name without a hash is passed ov
 write that a full server refuses, and then nothing of them has happened. All others begin with one that it takes, and
 then it takes the rest: whatever makes room goes on.
 
-What lies in the hash may have been altered: no script relies on its form. `seal` is the SHA-1 of what never changes.
+What lies in the hash may have been altered: no script relies on its form. `seal` is the SHA-1 of what never changes,
+`course` that of how the job goes: each script that changes a field of it writes it anew, unless it was not right
+before.
 """
 
 from __future__ import annotations
@@ -29,9 +31,20 @@ local function whole(text) return text and #text < 16 and string.find(text, '^%d
 local function sealed(id, task, created)
   return redis.sha1hex(id .. ' ' .. (task or '') .. ' ' .. (created or ''))
 end
+local function course(job, id)
+  local said = {id}
+  for _, name in ipairs({'state', 'tries', 'started', 'finished'}) do
+    table.insert(said, field(job, name) or '')
+  end
+  return redis.sha1hex(table.concat(said, ' '))
+end
+local function goes(job, id) return field(job, 'course') == course(job, id) end
+local function went(job, id, before)
+  if before then redis.call('HSET', job, 'course', course(job, id)) end
+end
 """
-"""A field, false where there is none; whether this key of a caller's is this job's; the seal; whether this is an
-integer from 0 on."""
+"""A field, false where there is none; whether this key of a caller's is this job's; whether this is an integer from 0
+on; the seal; the seal of its course, whether that is right, and what writes it anew."""
 
 SUBMIT = (
     _NOW
@@ -56,6 +69,7 @@ if held > tonumber(bytes) then return {'bytes'} end
 local created = string.format('%.0f', now)
 redis.call('HSET', job, 'state', 'queued', 'task', task, 'created', created, 'tries', 0, 'request', request,
   'sum', sum, 'seal', sealed(id, task, created))
+went(job, id, true)
 redis.call('HSET', open, id, #request)
 redis.call('LPUSH', queue, member)
 redis.call('ZADD', index, 0, id)
@@ -118,7 +132,7 @@ while true do
     local task, created, request, sum, tries, started, seal =
       unpack(redis.call('HMGET', job, 'task', 'created', 'request', 'sum', 'tries', 'started', 'seal'))
     local sound = open and whole(created) and whole(tries) and (not started or whole(started))
-      and (not seal or (seal == sealed(id, task, created) and (sum or not request)))
+      and seal == sealed(id, task, created) and goes(job, id) and (sum or not request)
     if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
     redis.call('HSET', job, 'state', 'running', 'token', token, 'lease', lease)
     if not whole(started) then redis.call('HSET', job, 'started', now) end
@@ -128,7 +142,9 @@ while true do
       redis.call('HSET', job, 'sum', sum)
     end
     redis.call('ZADD', leases, now + tonumber(lease), member)
-    return {member, redis.call('HINCRBY', job, 'tries', 1), now, task, created, seal, request, sum}
+    tries = redis.call('HINCRBY', job, 'tries', 1)
+    went(job, id, true)
+    return {member, tries, now, task, created, seal, request, sum}
   end
   if late then redis.call('ZREM', leases, member) else redis.call('RPOP', queue) end
   redis.call('HDEL', prefix .. 'open:' .. owner, id)
@@ -158,8 +174,10 @@ FINISH = (
 local job, leases, open, index = unpack(KEYS)
 local token, member, id, ttl, state, status, media, headers, sum, name, body = unpack(ARGV)
 if redis.call('HGET', job, 'token') ~= token then return 0 end
+local before = goes(job, id)
 redis.call('HSET', job, 'state', state, 'finished', now, 'status', status, 'media', media, 'headers', headers,
   'result_sum', sum, name, body)
+went(job, id, before)
 ended(job, open, index, id, ttl)
 redis.call('ZREM', leases, member)
 return 1
@@ -174,17 +192,23 @@ return redis.call('HDEL', KEYS[1], 'request', 'sum')
 """
 """KEYS job; ARGV token."""
 
-GIVE_BACK = """
+GIVE_BACK = (
+    _READ
+    + """
 local job, leases, queue = unpack(KEYS)
-if redis.call('HGET', job, 'token') ~= ARGV[1] then return 0 end
-redis.call('ZREM', leases, ARGV[2])
+local token, member, id = unpack(ARGV)
+if redis.call('HGET', job, 'token') ~= token then return 0 end
+redis.call('ZREM', leases, member)
+local before = goes(job, id)
 redis.call('HDEL', job, 'token', 'lease')
 redis.call('HSET', job, 'state', 'queued')
 redis.pcall('HINCRBY', job, 'tries', -1)
-redis.call('RPUSH', queue, ARGV[2])
+went(job, id, before)
+redis.call('RPUSH', queue, member)
 return 1
 """
-"""KEYS job, leases, queue; ARGV token, member."""
+)
+"""KEYS job, leases, queue; ARGV token, member, id."""
 
 DELETE = (
     _NOW
@@ -196,8 +220,10 @@ local member, id, ttl = unpack(ARGV, 1, 3)
 if redis.call('EXISTS', job) == 0 then return {'unknown'} end
 local state, lives = field(job, 'state'), redis.call('PTTL', job)
 if state == 'queued' or state == 'running' then
+  local before = goes(job, id)
   ended(job, open, index, id, ttl)
   redis.call('HSET', job, 'state', 'cancelled', 'finished', now)
+  went(job, id, before)
   redis.call('ZREM', leases, member)
   redis.call('LREM', queue, -1, member)
   return {'cancelled', redis.call('HMGET', job, unpack(ARGV, 4))}

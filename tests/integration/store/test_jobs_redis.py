@@ -104,15 +104,6 @@ async def test_a_request_that_comes_back_altered_is_told_and_the_job_ends(
     assert sink.total(ERRORS, operation="job_take", reason="corrupt") == 3
 
 
-async def test_a_request_that_was_kept_without_a_checksum_is_taken(stores: Stores, by_hand: redis.Redis) -> None:
-    job = await put(stores.jobs)
-    (record,) = [key for key in by_hand.scan_iter() if job.job_id.encode() in key]
-    assert by_hand.hdel(record, "sum", "seal") == 2
-    lease = await stores.jobs.take()
-    assert lease is not None
-    assert (lease.request, lease.is_damaged) == (b"request", False)
-
-
 async def test_looking_for_work_at_rest_moves_no_metric(stores: Stores, sink: RecordingSink) -> None:
     assert await stores.jobs.look() == (0, 0)
     assert await stores.jobs.take() is None
