@@ -29,6 +29,10 @@ MAX_FIELDS = 64
 MAX_LISTS = 1024
 """Most names `points` of one text whose lists are looked for: the parser reads many short ones faster."""
 
+MAX_NESTED, MAX_VALUES = 2**16, 2**19
+"""Most lists and objects, and most commas, of one text without its lists of points: the parser reads it in one go, and
+nobody else is answered meanwhile. All labels that a request may bring are half as many."""
+
 _POINTS, _NAME = "points", '"points"'
 _LIST = re.compile(r"\s*+:\s*+\[")
 _SECRET = secrets.token_hex(16)
@@ -42,7 +46,8 @@ def json_kind(value: Any) -> str:
 
 
 def parse_json(text: bytes | str, name: str) -> Any:
-    """JSON, with NaN and infinities as floats, so that they are refused where they stand. Raises `Malformed`.
+    """JSON, with NaN and infinities as floats, so that they are refused where they stand. Raises `Malformed`, also for
+    more than `MAX_NESTED` lists or `MAX_VALUES` values besides points.
 
     The value of a name `points` is an Nx2 float64 array where it is a list of pairs of finite numbers.
     A name that appears twice in one object is `InvalidOption`: taking either would be a guess. So is an object of more
@@ -51,7 +56,7 @@ def parse_json(text: bytes | str, name: str) -> Any:
     cut = _Cut()
     try:
         whole = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass")
-        return json.loads(cut.out_of(whole), object_pairs_hook=partial(_once_each, name, cut.lists))
+        return json.loads(_bounded(cut.out_of(whole), name), object_pairs_hook=partial(_once_each, name, cut.lists))
     except RecursionError:
         raise Malformed.of(name, reason="the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -59,6 +64,16 @@ def parse_json(text: bytes | str, name: str) -> Any:
         raise Malformed.of(name, reason=reason) from error
     except ValueError as error:  # not UTF-8, or an integer of thousands of digits
         raise Malformed.of(name, reason="not valid JSON") from error
+
+
+def _bounded(text: str, name: str) -> str:
+    """The text. Raises `Malformed` where reading it would take long, without reading it."""
+    nested, values = text.count("[") + text.count("{"), text.count(",")
+    if nested > MAX_NESTED:
+        raise Malformed.of(name, f"{nested} lists and objects", MAX_NESTED, "the JSON has too many lists")
+    if values > MAX_VALUES:
+        raise Malformed.of(name, f"{values} commas", MAX_VALUES, "the JSON has too many values")
+    return text
 
 
 @dataclass(slots=True)

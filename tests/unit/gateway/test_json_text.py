@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from services.gateway.body import OFF_LOOP_BYTES, Sent
 from services.gateway.fields import check, gather, gather_aside
-from services.gateway.json_text import MAX_FIELDS, MAX_LISTS, parse_json
+from services.gateway.json_text import MAX_FIELDS, MAX_LISTS, MAX_NESTED, MAX_VALUES, parse_json
 from shared.errors import SHOWN_CHARACTERS, Detail, InvalidOption, Malformed, SegServeError
 from shared.schemas.options import PromptableOptions
 
@@ -156,3 +156,19 @@ async def test_a_long_form_is_read_beside_the_event_loop() -> None:
     ):
         assert np.array_equal(found["points"], here)
         assert np.array_equal(found["points"], expected["points"])
+
+
+@pytest.mark.parametrize(
+    ("element", "number", "limit"),
+    [("[]", MAX_NESTED, MAX_NESTED), ("{}", MAX_NESTED, MAX_NESTED), ("0", 2**20, MAX_VALUES)],
+)
+def test_far_too_many_values_are_refused_unread(element: str, number: int, limit: int) -> None:
+    text = '{"other": [' + ",".join([element] * number) + "]}"
+    with pytest.raises(Malformed) as caught:
+        parse_json(text, "body")
+    (problem,) = caught.value.details
+    assert (problem.field, problem.limit) == ("body", str(limit))
+    assert problem.value is not None
+    assert int(problem.value.split()[0]) > limit
+    lists_of_points = [{"points": [[1, 2]] * 1024, "labels": [1] * 1024}] * 256
+    assert len(parse_json(json.dumps(lists_of_points), "prompts")) == 256, "as much as prompts may bring is read"
