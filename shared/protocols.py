@@ -60,6 +60,15 @@ class ImageModel(Model[In_contra, Out], Protocol):
         ...
 
 
+@runtime_checkable
+class PaddedModel(ImageModel[In_contra, Out], Protocol):
+    """An image model that says how much of what its network sees is padding."""
+
+    def shown(self, item: In_contra) -> tuple[int, int]:
+        """Pixels that the network sees for this item, all views of it, and how many of them are the image's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModels:
     """What a card's loader returns: a model per role asked for, and what is known of them after loading."""

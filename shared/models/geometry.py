@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +65,12 @@ def seen(preprocess: Preprocess, placements: Sequence[Placement]) -> tuple[int, 
     if not preprocess.antialias and preprocess.interpolation != "area":
         return placements[0].image
     return max(each.valid.height for each in placements), max(each.valid.width for each in placements)
+
+
+def shown(placements: Iterable[Placement]) -> tuple[int, int]:
+    """Pixels of these places together, and how many of them are the image's: `protocols.PaddedModel`."""
+    places = tuple(placements)
+    return sum(math.prod(each.canvas) for each in places), sum(math.prod(each.valid) for each in places)
 
 
 def canvases(preprocess: Preprocess) -> tuple[Size, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from shared.catalog.card import Preprocess
 from shared.models.engines.engine import Arrays, Engine, Shapes
 from shared.models.engines.graph import tensors
-from shared.models.geometry import Placement, Size, canvases, place, seen
+from shared.models.geometry import Placement, Size, canvases, place, seen, shown
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pads
 from shared.types import DenseInput, UInt8Array
@@ -91,6 +91,10 @@ class DenseModel(Generic[Out]):
     def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
         """See `ImageModel.seen`."""
         return seen(self._preprocess, [view.placement for view in self._views_of(size, tta)])
+
+    def shown(self, item: DenseInput) -> tuple[int, int]:
+        """See `PaddedModel.shown`."""
+        return shown(view.placement for view in self._views(item))
 
     def warm(self) -> None:
         """See `Model.warm`: the known canvases, and one black image from end to end."""

@@ -20,6 +20,7 @@ from shared.catalog.loading import LoadOptions, load, settle
 from shared.protocols import DenseService, ImageModel, LoadedModels, Model, Sink, SizeSeen
 from shared.serving.args import ServiceArgs, UserConfig
 from shared.serving.batcher import Batcher
+from shared.serving.pixels import counted
 from shared.serving.pulse import HEARTBEAT, Pulse
 from shared.serving.ride import COST, Ride, with_rides
 from shared.serving.slots import Slots
@@ -87,6 +88,9 @@ def load_card(args: ServiceArgs, roles: Sequence[Role], settings: Settings, sink
     seconds = time.monotonic() - begun
     for role in loaded.roles:
         sink.observe("segserve_model_load_seconds", seconds, model=card.name, role=role)
+        built = {"engine": loaded.engine, "precision": options.precision, "version": card.version}
+        sink.gauge("segserve_model_info", 1, model=card.name, role=role, **built)
+    sink.gauge("segserve_slots", args.slots, model=card.name)
     logger.info("%s loaded on %s in %s, warm after %.2f s", card.name, loaded.engine, options.precision, seconds)
     slots, pulse = Slots(args.slots), Pulse()
     batchers = {role: _batcher(model, role, card.name, slots, pulse, sink) for role, model in loaded.roles.items()}
@@ -177,7 +181,7 @@ def _batcher(
 ) -> Batcher[Any, Any]:
     caps = UserConfig()
     return Batcher(
-        with_rides(pulse.watched(model)),
+        with_rides(pulse.watched(counted(model, name, role, sink))),
         max_batch=caps.max_batch,
         max_cost=caps.max_pixels,
         max_queue=caps.max_queue,

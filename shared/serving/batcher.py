@@ -125,6 +125,7 @@ class Batcher(Generic[In, Out]):
         self._wake_up: asyncio.Handle | None = None
         self._wait_timer: asyncio.TimerHandle | None = None
         self._shown_depth = -1
+        self._show_limit()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -152,6 +153,7 @@ class Batcher(Generic[In, Out]):
             max_queue=now.max_queue if max_queue is None else max_queue,
             max_wait_s=now.max_wait_s if max_wait_s is None else max_wait_s,
         )
+        self._show_limit()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -338,6 +340,9 @@ class Batcher(Generic[In, Out]):
 
     def _count_drop(self, reason: DropReason) -> None:
         self._sink.count("segserve_dropped_total", model=self._model, role=self._role, reason=reason)
+
+    def _show_limit(self) -> None:
+        self._sink.gauge("segserve_batch_limit", self.caps.max_batch, model=self._model, role=self._role)
 
     def _show_depth(self) -> None:
         """Set the gauge where it changed."""

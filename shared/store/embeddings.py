@@ -20,7 +20,7 @@ from shared.store.codec import Stored
 from shared.store.embeddings_redis import RedisEmbeddings
 from shared.store.flights import Flights
 from shared.store.memory import ByteLru
-from shared.store.metrics import BYTES, LOOKUPS
+from shared.store.metrics import BYTES, EVICTIONS, LOOKUPS
 from shared.store.packing import PackedEmbedding, pack, unpack
 from shared.store.sweep import ImageName, Sweep
 from shared.types import Embedding, Float16Array, Tier
@@ -71,7 +71,11 @@ class MemoryEmbeddings:
 
     def __init__(self, capacity: int, ttl_s: float, sink: Sink, clock: Callable[[], float] = time.monotonic):
         self._entries: ByteLru[EmbeddingKey, Stored] = ByteLru(
-            capacity, ttl_s, clock, lambda held: sink.gauge(BYTES, float(held), tier="memory")
+            capacity,
+            ttl_s,
+            clock,
+            lambda held: sink.gauge(BYTES, float(held), tier="memory"),
+            lambda reason: sink.count(EVICTIONS, tier="memory", reason=reason),
         )
 
     def get(self, key: EmbeddingKey) -> Stored | None:

@@ -12,7 +12,7 @@ from shared.store.images import ImageRecord, ImageStore, not_found, too_large
 from shared.store.keys import image_id as id_of
 from shared.store.keys import image_id_of, parse_image_id
 from shared.store.memory import ByteLru
-from shared.store.metrics import BYTES, LOOKUPS
+from shared.store.metrics import BYTES, EVICTIONS, LOOKUPS
 
 _Key = tuple[str, str]
 _Entry = tuple[StoredImage, datetime]
@@ -39,7 +39,11 @@ class MemoryImageStore(ImageStore):
         self._sink = sink
         self._clock = clock
         self._images: ByteLru[_Key, _Entry] = ByteLru(
-            capacity, ttl_s, clock, lambda held: sink.gauge(BYTES, float(held), tier="image")
+            capacity,
+            ttl_s,
+            clock,
+            lambda held: sink.gauge(BYTES, float(held), tier="image"),
+            lambda reason: sink.count(EVICTIONS, tier="image", reason=reason),
         )
 
     async def put(self, tenant: str, data: bytes, width: int, height: int, image_id: str | None = None) -> ImageRecord:

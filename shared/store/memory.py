@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from shared.store.metrics import Eviction
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -23,7 +25,8 @@ class _Entry(Generic[Value]):
 class ByteLru(Generic[Key, Value]):
     """Least-recently-used map of at most `capacity` bytes; a capacity of 0 keeps nothing. Safe to share by threads.
 
-    `ttl_s` counts from the last `put`; `on_bytes` is told the bytes held after every change.
+    `ttl_s` counts from the last `put`; `on_bytes` is told the bytes held after every change, `on_eviction` why an entry
+    went that nobody discarded.
     """
 
     def __init__(
@@ -32,11 +35,13 @@ class ByteLru(Generic[Key, Value]):
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
         on_bytes: Callable[[int], None] = lambda _: None,
+        on_eviction: Callable[[Eviction], None] = lambda _: None,
     ):
         self._capacity = capacity
         self._ttl_s = ttl_s
         self._clock = clock
         self._on_bytes = on_bytes
+        self._on_eviction = on_eviction
         self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -57,6 +62,7 @@ class ByteLru(Generic[Key, Value]):
                 return None
             if entry.expires <= self._clock():
                 self._remove(key)
+                self._on_eviction("expired")
                 return None
             self._entries.move_to_end(key)
             return entry.value
@@ -70,6 +76,7 @@ class ByteLru(Generic[Key, Value]):
                 return False
             while self._bytes + size > self._capacity:
                 self._remove(next(iter(self._entries)))
+                self._on_eviction("room")
             self._entries[key] = _Entry(value, size, self._clock() + self._ttl_s)
             self._bytes += size
             self._on_bytes(self._bytes)

@@ -14,6 +14,8 @@ ERRORS = "segserve_store_errors_total"
 BYTES = "segserve_store_bytes"
 """Gauge {tier}: bytes that this process keeps in memory: of embeddings (memory), and of images (image) where no Redis
 is configured."""
+EVICTIONS = "segserve_store_evictions_total"
+"""Counter {tier, reason}: entries that left this process's memory though nobody deleted them; tiers as of `BYTES`."""
 BREAKER_OPEN = "segserve_store_breaker_open"
 """Gauge: 1 while calls to Redis are skipped, else 0."""
 
@@ -25,6 +27,8 @@ Operation = Literal[
     "embedding_marks", "ping",
     "job_put", "job_get", "job_list", "job_delete", "job_look", "job_take", "job_renew", "job_end",
 ]  # fmt: skip
+Eviction = Literal["room", "expired"]
+"""room: pushed out by others. expired: found too old."""
 Reason = Literal[
     "timeout", "connection", "open", "crowded", "full", "too_large", "refused", "corrupt", "dropped", "internal"
 ]

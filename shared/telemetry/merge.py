@@ -31,8 +31,10 @@ SERVE_FAMILIES = frozenset(
 
 _LARGEST = frozenset(
     {
+        f"{OURS}batch_limit",
         f"{OURS}build_info",
         f"{OURS}jobs_waiting",
+        f"{OURS}model_info",
         f"{OURS}store_breaker_open",
         "ray_serve_autoscaling_target_replicas",
         "ray_serve_deployment_status",

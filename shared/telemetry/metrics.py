@@ -74,6 +74,9 @@ _GATEWAY = (
 _JOBS = (
     _counter("segserve_jobs", "Jobs that came into a state.", "task", "state"),
     _gauge("segserve_jobs_waiting", "Jobs that wait, those of all gateways."),
+    _gauge("segserve_jobs_running", "Jobs that this gateway works on."),
+    _counter("segserve_job_takeovers", "Jobs begun again: the gateway that had them died.", "task"),
+    _counter("segserve_job_failures", "Jobs that failed, by the code of their error.", "task", "reason"),
     _histogram("segserve_job_wait_seconds", "From a job's submission to its first try.", "task", buckets=LOAD_SECONDS),
 )
 _BATCHER = (
@@ -83,10 +86,16 @@ _BATCHER = (
     _counter("segserve_batch_busy_seconds", "Time in forward passes: its rate is slots in use.", "model", "role"),
     _histogram("segserve_queue_seconds", "An item's wait for its batch to start.", "model", "role"),
     _gauge("segserve_queue_depth", "Items that wait for a batch.", "model", "role"),
+    _gauge("segserve_batch_limit", "Most items in one forward pass, as configured.", "model", "role"),
     _counter("segserve_dropped", "Items that no forward pass answered.", "model", "role", "reason"),
 )
 _MODELS = (
     _histogram("segserve_model_load_seconds", "Loading and warming.", "model", "role", buckets=LOAD_SECONDS),
+    _gauge("segserve_model_info", "Always 1; says what runs.", "model", "role", "engine", "precision", "version"),
+    _gauge("segserve_slots", "Forward passes that may be under way at once.", "model"),
+    _counter("segserve_source_pixels", "Pixels of images that a network answered, as sent.", "model", "role"),
+    _counter("segserve_network_pixels", "Pixels that the network saw of them, padding too.", "model", "role"),
+    _counter("segserve_content_pixels", "Pixels that the network saw of them, padding left out.", "model", "role"),
     _counter("segserve_model_fallback", "Passes outside the compiled shapes.", "model", "reason"),
     _counter("segserve_encoder_runs", "Images that an encoder embedded.", "model"),
     _counter("segserve_decoder_prompts", "Prompts that a decoder was asked about.", "model"),
@@ -96,6 +105,7 @@ _STORE = (
     _histogram("segserve_store_call_seconds", "One call of the store.", "operation"),
     _counter("segserve_store_errors", "Calls of the store that failed.", "operation", "reason"),
     _gauge("segserve_store_bytes", "Bytes held.", "tier"),
+    _counter("segserve_store_evictions", "Entries that left this process's memory unasked.", "tier", "reason"),
     _gauge("segserve_store_breaker_open", "Whether calls to the store are skipped: 1 or 0."),
 )
 _BUILD = (_gauge("segserve_build_info", "Always 1; says which version runs.", "version", "python"),)

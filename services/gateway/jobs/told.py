@@ -55,6 +55,11 @@ def of_error(error: SegServeError, request_id: str) -> Outcome:
     return Outcome(error.status, JSON, tuple(headers(error, error).items()), body(error, request_id))
 
 
+def error_code(outcome: Outcome) -> str:
+    """The code of the error that `of_error` made an outcome of."""
+    return str(orjson.loads(outcome.body)["code"])
+
+
 def result(job: Job, outcome: Outcome | None) -> Response:
     """The answer that the task's route would have given. Raises `JobNotDone` or `JobCancelled`."""
     if outcome is not None:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from services.gateway.context import Gateway
 from services.gateway.errors import as_known
 from services.gateway.jobs.requests import JobRequest
-from services.gateway.jobs.told import of_answer, of_error
+from services.gateway.jobs.told import error_code, of_answer, of_error
 from services.gateway.middleware import stopped
 from services.gateway.tasks import TaskKind
 from shared.calls import Answer, Caller
@@ -73,6 +73,8 @@ class _Worker:
         self._ready = asyncio.Event()
         lease_s = here.settings.job_lease_s
         self._renew_s = min(LOOK_S, lease_s / 3)
+        self._running = 0
+        self._show_running(0)
 
     async def watch(self) -> None:
         """Wakes the others when there is something to do."""
@@ -102,7 +104,10 @@ class _Worker:
     async def _run(self, lease: Lease) -> None:
         if lease.tries == 1:
             self._here.sink.observe("segserve_job_wait_seconds", max(lease.waited_s, 0.0), task=lease.task or UNKNOWN)
+        elif lease.tries > 1:
+            self._here.sink.count("segserve_job_takeovers_total", task=lease.task or UNKNOWN)
         self._count(lease, "running")
+        self._show_running(+1)
         answered = asyncio.Event()
         work = asyncio.create_task(self._finished(lease, answered))
         holding = asyncio.create_task(self._hold(lease, work, answered))
@@ -114,6 +119,7 @@ class _Worker:
                 await self._here.jobs.give_back(lease)
             raise
         finally:
+            self._show_running(-1)
             await stopped(holding)
         if not work.cancelled():
             work.result()
@@ -137,6 +143,9 @@ class _Worker:
             try:
                 if await self._here.jobs.finish(lease, outcome):
                     self._count(lease, outcome.state)
+                    if outcome.state == "failed":
+                        task, reason = lease.task or UNKNOWN, error_code(outcome)
+                        self._here.sink.count("segserve_job_failures_total", task=task, reason=reason)
                 return
             except BodyTooLarge as error:
                 outcome = of_error(error, lease.job_id)
@@ -186,6 +195,10 @@ class _Worker:
         if time.time() + pause_s > deadline:
             raise error
         await asyncio.sleep(pause_s)
+
+    def _show_running(self, change: int) -> None:
+        self._running += change
+        self._here.sink.gauge("segserve_jobs_running", self._running)
 
     def _count(self, lease: Lease, state: str) -> None:
         self._here.sink.count("segserve_jobs_total", task=lease.task or UNKNOWN, state=state)

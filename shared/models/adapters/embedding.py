@@ -19,7 +19,7 @@ from shared.catalog.card import Card, Preprocess
 from shared.models.engines.engine import Array, Engine
 from shared.models.engines.graph import Graph, tensors
 from shared.models.engines.host import on_host
-from shared.models.geometry import Placement, place, seen
+from shared.models.geometry import Placement, place, seen, shown
 from shared.models.inputs import arrange
 from shared.models.normalise import PIXELS, VALID, pixel_graph
 from shared.models.postprocess.prompt_masks import FLOAT16_MAX
@@ -187,6 +187,10 @@ class ImageEncoder:
     def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
         """See `ImageModel.seen`."""
         return seen(self._preprocess, [place(self._preprocess, *size)])
+
+    def shown(self, item: EncoderInput) -> tuple[int, int]:
+        """See `PaddedModel.shown`."""
+        return shown([place(self._preprocess, *item.size)])
 
     def warm(self) -> None:
         """One black image."""

@@ -20,7 +20,7 @@ from shared.models.adapters.street_frame import LOGIT_STRIDE, STRIDE, Bucket, ce
 from shared.models.adapters.street_prompt import StreetDecoder, StreetEncoder
 from shared.models.engines.engine import Engine
 from shared.models.fingerprint import encoder_fingerprint
-from shared.models.geometry import Placement
+from shared.models.geometry import Placement, shown
 from shared.models.postprocess.centre_grouping import group_instances
 from shared.models.postprocess.label_upsampling import labels_at
 from shared.models.postprocess.street_segments import onto_image, panoptic
@@ -162,6 +162,10 @@ class StreetDense(ABC, Generic[Out]):
         """The pixels of the bucket, twice where the mirror image is looked at too."""
         placement = place(item.size, self._network.buckets)
         return placement.canvas.height * placement.canvas.width * (2 if item.tta else 1)
+
+    def shown(self, item: DenseInput) -> tuple[int, int]:
+        """See `PaddedModel.shown`."""
+        return shown([place(item.size, self._network.buckets)] * (2 if item.tta else 1))
 
     def warm(self) -> None:
         """See `Model.warm`."""

@@ -12,7 +12,7 @@ from shared.errors import InvalidOption
 from shared.models.adapters.street_engines import CHANNELS
 from shared.models.adapters.street_frame import STRIDE, cells, letterboxed, place
 from shared.models.engines.engine import Engine
-from shared.models.geometry import Placement
+from shared.models.geometry import Placement, shown
 from shared.models.postprocess.prompt_masks import candidates, cropped
 from shared.models.postprocess.street_prompts import MAPS, Box, clicked_pieces, corrected, render_prompts
 from shared.types import DecoderInput, DecoderOutput, Embedding, EncoderInput, Float32Array, Prompt
@@ -38,6 +38,10 @@ class StreetEncoder:
     def seen(self, size: tuple[int, int], tta: bool = False) -> tuple[int, int]:
         """See `ImageModel.seen`."""
         return place(size, self._buckets).valid
+
+    def shown(self, item: EncoderInput) -> tuple[int, int]:
+        """See `PaddedModel.shown`."""
+        return shown([place(item.size, self._buckets)])
 
     def warm(self) -> None:
         """Compile every bucket."""

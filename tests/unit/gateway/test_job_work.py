@@ -138,6 +138,25 @@ async def test_metrics_tell_of_states_waits_and_the_queue(gateway: Running) -> N
     assert gateway.sink.values("segserve_jobs_waiting")[-1] == 0
 
 
+async def test_metrics_tell_of_takeovers_and_of_why_jobs_fail() -> None:
+    async def fail(_: DenseCall) -> None:
+        raise InternalError
+
+    clock = Clock(time.time())
+    jobs = MemoryJobStore(CAPS, 2**20, clock)
+    async with running(jobs=jobs, settings=Settings(jobs_at_once=0)) as gateway:
+        answer = await sent(gateway)
+    assert await jobs.take() is not None, "by a gateway that then dies"
+    clock.pass_(Settings().job_lease_s + 1)
+    async with running(Brightness(info("threshold", "semantic"), fail), jobs=jobs) as gateway:
+        assert (await finished(gateway, answer)).state == "failed"
+        await finished(gateway, await sent(gateway))
+        sink = gateway.sink
+    assert sink.total("segserve_job_takeovers_total", task="semantic") == 1
+    assert sink.total("segserve_job_failures_total", task="semantic", reason="internal") == 2
+    assert sink.values("segserve_jobs_running") == [0, 1, 0, 1, 0]
+
+
 async def test_a_job_that_comes_while_a_worker_looks_in_vain_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

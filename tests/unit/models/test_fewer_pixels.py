@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from functools import cache
 from typing import Any
 
@@ -15,8 +16,8 @@ from shared.catalog.catalog import find_card
 from shared.catalog.loading import LoadOptions, load
 from shared.imaging.decode import decode_for
 from shared.imaging.sample import street_scene
-from shared.models.geometry import place, seen
-from shared.protocols import ImageModel
+from shared.models.geometry import Placement, Size, place, seen, shown
+from shared.protocols import ImageModel, PaddedModel
 from shared.types import DecoderInput, DenseInput, EncoderInput, Photo, Prompt, Role
 
 SIZE = (2160, 2880)
@@ -48,6 +49,22 @@ def both(model: Any) -> tuple[Photo, Photo]:
     assert few.pixels.shape == (SIZE[0] // 2, SIZE[1] // 2, 3)
     assert few.size == SIZE
     return few, decode_for(photo(), lambda size: size, **LIMITS)
+
+
+@pytest.mark.parametrize(("role", "kind"), [("semantic", DenseInput), ("encoder", EncoderInput)])
+def test_padding_is_told(role: Role, kind: type[DenseInput] | type[EncoderInput]) -> None:
+    model = street(role)
+    assert isinstance(model, PaddedModel)
+    for size in ((360, 480), (200, 1000)):
+        item = kind(np.zeros((1, 1, 3), np.uint8), whole=size)
+        network, content = model.shown(item)
+        assert (network, content) == (model.cost(item), math.prod(model.seen(size)))
+        assert (content < network) == (size == (200, 1000))
+
+
+def test_every_view_counts() -> None:
+    view = Placement(Size(8, 8), Size(6, 4), Size(8, 8))
+    assert shown([view, view]) == (128, 48)
 
 
 def test_labels_of_fewer_pixels_agree() -> None:

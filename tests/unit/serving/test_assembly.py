@@ -36,6 +36,16 @@ async def test_the_services_of_a_card_answer_and_say_what_they_are() -> None:
     assert b'"request_id":"r1"' in answer.body
     assert sink.values("segserve_batch_size", model="bright", role="semantic") == [1]
     assert len(sink.values("segserve_model_load_seconds", model="bright", role="semantic")) == 1
+    built = {"engine": "numpy", "precision": "f32", "version": "1"}
+    assert sink.values("segserve_model_info", model="bright", role="semantic", **built) == [1]
+
+
+async def test_limits_are_told_and_told_again_when_they_change() -> None:
+    sink = RecordingSink()
+    loaded = load_card(args(in_flight=3), ("semantic",), SETTINGS, sink)
+    loaded.reconfigure(args().live({"max_batch": 7}))
+    assert sink.values("segserve_slots", model="bright") == [3]
+    assert sink.values("segserve_batch_limit", model="bright", role="semantic")[-1] == 7
 
 
 def test_passes_outside_the_compiled_shapes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,20 @@ def test_an_entry_ends_with_its_time_however_often_it_is_read() -> None:
     assert lru.nbytes == 0
 
 
+def test_what_goes_unasked_is_told() -> None:
+    clock, told = Clock(), list[str]()
+    lru: ByteLru[str, int] = ByteLru(20, 60, clock, on_eviction=told.append)
+    for key in "abc":
+        lru.put(key, 1, 10)
+    assert told == ["room"]
+    lru.put("c", 2, 10)
+    lru.discard("c")
+    assert told == ["room"]
+    clock.pass_(60)
+    assert lru.get("b") is None
+    assert told == ["room", "expired"]
+
+
 @given(OPERATIONS)
 def test_bytes_are_counted_right_and_never_exceed_the_capacity(operations: list[tuple[str, int, int]]) -> None:
     clock, told = Clock(), [0]
