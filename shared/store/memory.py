@@ -88,6 +88,7 @@ class ByteLru(Generic[Key, Value]):
             now = self._clock()
             for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
                 self._remove(key)
+                self._on_eviction("expired")
             return list(self._entries)
 
     def discard(self, key: Key) -> bool:

@@ -11,20 +11,20 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy import cluster
 from services.gateway.metrics_page import ClusterPage
+from tests.data import ROOT
 from tests.integration.metrics_node import MAX_BATCH, PASS_S
+from tests.prometheus import prometheus
 
-ROOT = Path(__file__).parents[2]
 CALLS = 64
 STILL_S = 5.0
 """A page that has not moved for so many turns of every process has all that was counted."""
@@ -175,34 +175,6 @@ async def test_the_agent_names_counters_once_and_says_which_replica(endpoints: l
     assert labels["replica"]
     assert WHERE.items() <= labels.items()
     assert "_total_total" not in text
-
-
-@contextmanager
-def prometheus(endpoints: Sequence[str], folder: Path) -> Iterator[str]:
-    """A real server with the project's own configuration, scraping these pages every two seconds; its URL."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("no prometheus binary on the PATH (Debian: apt-get install prometheus)")
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "2s", "evaluation_interval": "2s"}
-    config["rule_files"] = [str(ROOT / "deploy/prometheus/rules/*.yml")]
-    targets = [endpoint.removeprefix("http://").removesuffix("/metrics") for endpoint in endpoints]
-    (folder / "targets.json").write_text(json.dumps([{"labels": {"job": "ray"}, "targets": targets}]))
-    config["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(folder / "targets.json")]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{cluster.free_port()}"
-    arguments = {
-        "config.file": folder / "prometheus.yml",
-        "storage.tsdb.path": folder / "data",
-        "web.listen-address": address,
-    }
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([binary, *(f"--{key}={value}" for key, value in arguments.items())], stderr=log)
-        try:
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 async def query(client: httpx.AsyncClient, url: str, expression: str) -> list[float]:

@@ -74,6 +74,10 @@ def test_what_goes_unasked_is_told() -> None:
     clock.pass_(60)
     assert lru.get("b") is None
     assert told == ["room", "expired"]
+    lru.put("d", 1, 10)
+    clock.pass_(60)
+    assert lru.alive() == []
+    assert told == ["room", "expired", "expired"]
 
 
 @given(OPERATIONS)
