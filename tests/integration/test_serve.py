@@ -25,44 +25,25 @@ from tests.integration.trivial.observed import (
     tiers_of_clicks,
 )
 from tests.integration.trivial.platform import (
-    HERE,
     PNG,
     Load,
     application,
     ask_mean,
     at_once,
     deploy,
-    environment,
     eventually,
     grey,
     held,
     model_names,
     renamed,
     replicas,
-    settled,
     under_way,
 )
-from tests.platform import Platform, running
+from tests.platform import Platform
 
 EVENTS = {"Accept": "text/event-stream"}
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Platform]:
-    """One platform for all tests of this module."""
-    with running("--config", str(HERE / "serve.yaml"), **environment()) as found:
-        yield found
-
-
-@pytest.fixture
-def platform(started: Platform) -> Platform:
-    """The platform as `serve.yaml` says, after whatever an earlier test did to it has healed."""
-    if not eventually(lambda: settled(started, "serve.yaml")):
-        assert deploy(started).returncode == 0
-        assert eventually(lambda: settled(started, "serve.yaml")), started.log.read_text()[-5000:]
-    return started
 
 
 @pytest.fixture

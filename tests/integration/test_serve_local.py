@@ -144,9 +144,7 @@ def test_so_it_does_when_ray_dies_while_it_starts(tmp_path: Path) -> None:
         stop(platform)
 
 
-def test_a_store_that_dies_is_started_again(started: Callable[..., Platform]) -> None:
-    platform = started()
-
+def test_a_store_that_dies_is_started_again(platform: Platform) -> None:
     def uploaded() -> int:
         return httpx.post(platform.url + "/v1/images", content=grey(9), headers=PNG, timeout=120).status_code
 

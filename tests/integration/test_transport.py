@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import stat
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +14,8 @@ import pytest
 
 from tests.integration.trivial.listening import check_listeners, listeners
 from tests.integration.trivial.platform import (
-    HERE,
     PNG,
     Load,
-    environment,
     eventually,
     grey,
     port,
@@ -27,19 +24,12 @@ from tests.integration.trivial.platform import (
     title,
     tree,
 )
-from tests.platform import Platform, running
+from tests.platform import Platform
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(sys.platform != "linux", reason="HAProxy exists for Linux only"),
 ]
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Platform]:
-    """One platform behind HAProxy."""
-    with running("--config", str(HERE / "one.yaml"), **environment(), SEGSERVE_TRANSPORT="haproxy") as found:
-        yield found
 
 
 def proxies(platform: Platform) -> list[psutil.Process]:
@@ -86,16 +76,16 @@ def ask(platform: Platform) -> int:
 def whole(platform: Platform) -> bool:
     """One HAProxy, one replica of each deployment, and an answer through all of them."""
     try:
-        return len(proxies(platform)) == 1 and settled(platform, "one.yaml") and ask(platform) == 200
+        return len(proxies(platform)) == 1 and settled(platform, "serve.yaml") and ask(platform) == 200
     except httpx.TransportError:
         return False
 
 
 @pytest.fixture
-def platform(started: Platform) -> Platform:
+def platform(trivial: Platform) -> Platform:
     """The platform after whatever an earlier test did to it has healed."""
-    assert eventually(lambda: whole(started)), started.log.read_text()[-5000:]
-    return started
+    assert eventually(lambda: whole(trivial)), trivial.log.read_text()[-5000:]
+    return trivial
 
 
 def test_haproxy_listens_at_the_public_port_only_and_its_socket_is_its_owners(platform: Platform) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.trivial.platform import HERE, PNG, environment, eventually, grey, held, replicas
-from tests.platform import Platform, running
+from tests.integration.trivial.platform import PNG, eventually, grey, held, replicas
+from tests.platform import Platform
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    with running("--config", str(HERE / "serve.yaml"), SEGSERVE_JOB_LEASE_S="3", **environment()) as found:
-        yield found
 
 
 def told(client: httpx.Client, path: str) -> dict[str, Any]:
