@@ -44,11 +44,15 @@ T = TypeVar("T")
 
 RETRY_AFTER_S = 2.0
 """When a caller may ask again after 503."""
+ROUND_S = 30.0
+"""Between two rounds of looking for open jobs that are in no queue; each look goes a step of a round."""
+STEP_KEYS = 1000
+"""Keys of the store that a step passes."""
 LISTED_LIVES = 30
 """A job that has waited for so many lives of a finished one is no longer listed."""
 _TOO_LARGE = "more than the store of jobs takes"
 _QUEUE, _LEASES = jobs_key("queue"), jobs_key("leases")
-_ALL = jobs_key("")
+_ALL, _OPEN = jobs_key(""), jobs_key("open:")
 
 
 class RedisJobStore(JobStore):
@@ -57,6 +61,7 @@ class RedisJobStore(JobStore):
     def __init__(self, client: RedisClient, caps: Caps, cap: int):
         super().__init__()
         self._client, self._caps, self._cap = client, caps, cap
+        self._cursor, self._next_round = 0, 0.0
         self._ttl_ms, self._lease_ms = int(caps.ttl_s * 1000), max(1, int(caps.lease_s * 1000))
 
     async def _submit(self, tenant: str, new: NewJob) -> tuple[Job, bool]:
@@ -137,8 +142,24 @@ class RedisJobStore(JobStore):
 
     async def look(self) -> tuple[int, int]:
         """See `JobStore`."""
+        await self._requeue()
         waiting, late = await self._run("job_look", scripts.LOOK, [_QUEUE, _LEASES], [_ALL], counted=False)
         return waiting, late
+
+    async def _requeue(self) -> None:
+        """One step further in looking for open jobs that nobody would take."""
+        if self._cursor == 0 and time.monotonic() < self._next_round:
+            return
+        self._next_round = time.monotonic() + ROUND_S
+
+        async def step(redis: Redis) -> tuple[int, list[bytes]]:
+            cursor, keys = await redis.scan(self._cursor, match=f"{_OPEN}*", count=STEP_KEYS)
+            return int(cursor), cast("list[bytes]", keys)
+
+        self._cursor, keys = await self._call("job_look", step, counted=False)
+        if keys:
+            names = [_QUEUE, _LEASES, *(key.decode() for key in keys)]
+            await self._run("job_look", scripts.REQUEUE, names, [_OPEN, _ALL], counted=False)
 
     async def take(self) -> Lease | None:
         """See `JobStore`."""
@@ -214,7 +235,7 @@ def _job(owner: str, job_id: str) -> str:
 
 
 def _open(owner: str) -> str:
-    return f"{_ALL}open:{owner}"
+    return f"{_OPEN}{owner}"
 
 
 def _index(owner: str) -> str:

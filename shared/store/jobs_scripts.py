@@ -114,6 +114,28 @@ return {redis.call('LLEN', queue), redis.call('ZCOUNT', leases, '-inf', now)}
 """KEYS queue, leases; ARGV prefix of every job's key. A lease that runs for longer than one does was given before the
 server's clock was set back: it begins anew, one at each look."""
 
+REQUEUE = """
+local queue, leases = unpack(KEYS, 1, 2)
+local known, found = {}, 0
+for _, member in ipairs(redis.call('LRANGE', queue, 0, -1)) do known[member] = true end
+for index = 3, #KEYS do
+  local owner = string.sub(KEYS[index], #ARGV[1] + 1)
+  for _, id in ipairs(redis.call('HKEYS', KEYS[index])) do
+    local member = owner .. ':' .. id
+    if redis.call('EXISTS', ARGV[2] .. member) == 0 then
+      redis.call('HDEL', KEYS[index], id)
+    elseif not known[member] and not redis.call('ZSCORE', leases, member) then
+      redis.call('LPUSH', queue, member)
+      found = found + 1
+    end
+  end
+end
+return found
+"""
+"""KEYS queue, leases, lists of open jobs; ARGV what the names of these begin with, before their owner's, and
+prefix of every job's key. An open job that is in no queue and under no lease waits again: its name was altered there.
+`TAKE` says what it is worth."""
+
 TAKE = (
     _NOW
     + _READ

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from shared.errors import JobDamaged, JobNotFound
+from shared.store import jobs_redis
 from shared.store.jobs import Caps, Job, Key, Lease, NewJob, Outcome
 from shared.store.jobs_redis import RedisJobStore
 from shared.store.keys import PREFIX, owner_of
@@ -183,6 +184,26 @@ async def test_names_that_were_altered_are_passed_over(jobs: RedisJobStore, by_h
     by_hand.hset(f"{prefix}open:{owner_of('t')}", "job_1", b"no size")
     job = await put(jobs)
     assert list(await worked_off(jobs)) == [job.job_id]
+    assert await jobs.look() == (0, 0)
+
+
+async def test_a_job_whose_name_was_altered_in_the_queue_or_among_the_leases_is_found(
+    jobs: RedisJobStore, by_hand: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_redis, "ROUND_S", 0.0)
+    prefix = f"{PREFIX}:{{jobs}}:"
+    running, waiting, other = await put(jobs, b"1"), await put(jobs, b"2"), await put(jobs, b"3")
+    assert await jobs.take() is not None
+    by_hand.lset(f"{prefix}queue", -1, f"{owner_of('t')}:job_0")
+    by_hand.zrem(f"{prefix}leases", f"{owner_of('t')}:{running.job_id}")
+    by_hand.mset({f"image {number}": b"" for number in range(3000)})  # more than one step passes
+    for _ in range(10):
+        await jobs.look()
+    by_hand.delete(*(f"image {number}" for number in range(3000)))
+    assert by_hand.llen(f"{prefix}queue") == 4, "the altered name, another's and the two that were found, each once"
+    assert set(await worked_off(jobs)) == {running.job_id, waiting.job_id, other.job_id}
+    for job in (running, waiting, other):
+        assert await looked_at(jobs, job) == ANSWER
     assert await jobs.look() == (0, 0)
 
 
