@@ -34,6 +34,8 @@ from services.gateway.routes import (
     stream,
 )
 from services.gateway.routes import jobs as jobs_routes
+from services.gateway.routes.compat import cvat, hugging_face, label_studio, open_inference, roboflow
+from services.gateway.routes.compat.door import error_text
 from services.gateway.routes.plain import direct
 from shared.errors import SegServeError
 from shared.protocols import Sink
@@ -49,8 +51,27 @@ the top-left corner of the top-left pixel; boxes are `[x0, y0, x1, y1]`, half-op
 Close = Callable[[], Awaitable[None]]
 """Gives back what the application works with."""
 
-MODULES = (promptable, semantic, instance, panoptic, everything, stream, stored_images, jobs_routes, models, health)
+MODULES = (
+    promptable,
+    semantic,
+    instance,
+    panoptic,
+    everything,
+    stream,
+    stored_images,
+    jobs_routes,
+    models,
+    health,
+    hugging_face,
+    open_inference,
+    cvat,
+    label_studio,
+    roboflow,
+)
 """Looked through in this order, by Serve too: clicks, the most frequent, come first; the documentation's come last."""
+
+DOORS = dict.fromkeys((each.DOOR for each in (hugging_face, open_inference, cvat, label_studio)), error_text)
+"""How errors are written for clients of other servers, by what their paths begin with."""
 
 
 def create_app(
@@ -65,7 +86,7 @@ def create_app(
     """The whole HTTP interface over these models, these stores and these metrics; `closes` are awaited when it has
     answered its last request. `jobs` None: in this process's memory. They are worked on during its lifespan."""
     routes = [route for module in MODULES for route in module.router.routes]
-    errors = ErrorAnswers(sink, routes)
+    errors = ErrorAnswers(sink, routes, DOORS)
     app = FastAPIOffline(
         title="SegServe",
         description=DESCRIPTION,

@@ -8,6 +8,7 @@ scrapes Ray's own agents and not this page.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -26,7 +27,8 @@ class KeyRing:
         self._tenants = [(digest.lower().encode(), tenant) for digest, tenant in api_keys.items()]
 
     def tenant(self, headers: Headers) -> str:
-        """The tenant of `Authorization: Bearer <key>` or `X-API-Key: <key>`. Raises `Unauthorized`.
+        """The tenant of `Authorization: Bearer <key>`, of `X-API-Key: <key>`, or of basic authentication's password,
+        which is all that some clients have. Raises `Unauthorized`.
 
         Every known digest is compared, in constant time, whatever was found before.
         """
@@ -45,8 +47,18 @@ def _key(headers: Headers) -> tuple[str, str]:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         field, key = "Authorization", bearer.strip()
+    elif scheme.lower() == "basic":
+        field, key = "Authorization", _password(bearer.strip())
     else:
         field, key = "X-API-Key", headers.get("x-api-key", "")
     if not key:
         raise Unauthorized()
     return field, key
+
+
+def _password(credentials: str) -> str:
+    """The password in `user:password` as base64; empty where it is none."""
+    try:
+        return binascii.a2b_base64(credentials, strict_mode=True).decode("latin-1").partition(":")[2]
+    except ValueError:  # binascii.Error, or characters beyond ASCII
+        return ""

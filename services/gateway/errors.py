@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 from fastapi.exceptions import RequestValidationError
@@ -62,13 +62,21 @@ _OF_STATUS: Mapping[int, type[SegServeError]] = {
 }
 
 
+Written = Callable[[SegServeError, str], bytes]
+"""An error and its request's id to the body of its answer."""
+
+
 class ErrorAnswers:
     """Turns exceptions into responses, and counts refusals by their code. `routes`: what `Allow` is read from, beside
-    the application's own."""
+    the application's own. `doors`: how errors are written below paths that begin so, for clients that know no other
+    way."""
 
-    def __init__(self, sink: Sink, routes: Iterable[BaseRoute] = ()) -> None:
+    def __init__(
+        self, sink: Sink, routes: Iterable[BaseRoute] = (), doors: Mapping[str, Written] | None = None
+    ) -> None:
         self._sink = sink
         self._routes = tuple(routes)
+        self._doors = tuple((doors or {}).items())
 
     async def handle(self, request: Request, error: Exception) -> Response:
         """FastAPI's signature of an exception handler."""
@@ -81,10 +89,13 @@ class ErrorAnswers:
             logger.error("%s %s failed", scope.get("method"), route(scope), exc_info=error)
         if not isinstance(known, NOT_REFUSED):
             self._sink.count("segserve_rejections_total", reason=known.code)
-        response = as_response(known, request_id(scope), error)
+        response = as_response(known, request_id(scope), error, self._written(scope["path"]))
         if (allowed := response.headers.get("Allow")) is not None:
             response.headers["Allow"] = self._allowed(scope, allowed)
         return response
+
+    def _written(self, path: str) -> Written:
+        return next((each for door, each in self._doors if path == door or path.startswith(f"{door}/")), body)
 
     def _allowed(self, scope: Scope, told: str) -> str:
         """The methods of every route with this path: one that was refused tells of its own."""
@@ -95,9 +106,12 @@ class ErrorAnswers:
         return ", ".join(sorted(methods))
 
 
-def as_response(known: SegServeError, identifier: str, cause: Exception | None = None) -> Response:
-    """The response for an error of ours to the request of this id."""
-    return Response(body(known, identifier), known.status, headers(known, cause or known), "application/json")
+def as_response(
+    known: SegServeError, identifier: str, cause: Exception | None = None, written: Written | None = None
+) -> Response:
+    """The response for an error of ours to the request of this id; `written`: other than as `body` does."""
+    content = (written or body)(known, identifier)
+    return Response(content, known.status, headers(known, cause or known), "application/json")
 
 
 def of_status(status: int, retry_after: str | None = None) -> SegServeError:
@@ -135,6 +149,19 @@ def headers(known: SegServeError, error: Exception) -> dict[str, str]:
 def body(error: SegServeError, identifier: str) -> bytes:
     """The JSON body of an error."""
     return orjson.dumps({**fields(error), "request_id": identifier})
+
+
+def sentence(error: SegServeError) -> str:
+    """The same in one line of text, for answers that have room for no more: message, value and limit of the first field
+    at fault, and what is wrong with the others."""
+    text = error.message
+    if error.details:
+        first = error.details[0]
+        told = (("sent", first.value), ("allowed", first.limit))
+        aside = ", ".join(f"{word}: {value}" for word, value in told if value is not None)
+        text += f" ({aside})" if aside else ""
+        text += "".join(f"; {each.field}: {each.reason}" for each in error.details[1:])
+    return _printable(text)
 
 
 def fields(error: SegServeError) -> dict[str, object]:

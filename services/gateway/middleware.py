@@ -21,7 +21,7 @@ from shared.protocols import Sink
 from shared.telemetry.logs import bound
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-PROBES = frozenset({"/metrics", "/healthz", "/readyz"})
+PROBES = frozenset({"/metrics", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/label-studio/health"})
 """Paths that are not counted: they would dilute the percentiles, and reading the page would change it."""
 LISTENS_AFTER_S = 0.1
 """A caller who leaves earlier is noticed now: the work of most requests is over by then."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ def fresh(content: Mapping[str, Any], status: int = 200, stages: Stages | None =
     return Response(body, status, {"Cache-Control": "no-store", **timing}, JSON)
 
 
-def tagged(request: Request, content: Mapping[str, Any]) -> Response:
+def tagged(request: Request, content: Mapping[str, Any] | Sequence[Any]) -> Response:
     """JSON with an `ETag`; 304 without a body when the caller's `If-None-Match` has it already."""
     body = orjson.dumps(content, option=JSON_OPTIONS)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -228,7 +228,7 @@ async def _background(sent: Sent, fields: dict[str, Any], options: type[wire.Req
     text = fields.pop(BACKGROUND, None)
     if sent.background is not None or text is None:
         return sent.background
-    return await _from_base64(text, BACKGROUND)
+    return await from_base64(text, BACKGROUND)
 
 
 async def _one_image(sent: Sent) -> bytes | None:
@@ -237,10 +237,11 @@ async def _one_image(sent: Sent) -> bytes | None:
     if sent.images:
         return sent.images[0]
     text = sent.values.get(IMAGE)
-    return None if text is None else await _from_base64(text, IMAGE)
+    return None if text is None else await from_base64(text, IMAGE)
 
 
-async def _from_base64(text: Any, name: str) -> bytes:
+async def from_base64(text: Any, name: str) -> bytes:
+    """An image that came as base64 text in the field `name`. Raises `InvalidOption` or `Malformed`."""
     if not isinstance(text, str):
         raise InvalidOption.of(name, shown(text), "base64 text", "an image in JSON is base64 text")
     if len(text) < OFF_LOOP_BYTES:

@@ -33,7 +33,9 @@ async def post(gateway: Running, key: str, path: str = SEMANTIC) -> httpx.Respon
     return await ask(gateway, f"X-API-Key: {key}", path)
 
 
-@pytest.mark.parametrize("sent", ["Authorization: Bearer k1", "authorization: bearer  k1", "X-API-Key: k1"])
+@pytest.mark.parametrize(
+    "sent", ["Authorization: Bearer k1", "authorization: bearer  k1", "X-API-Key: k1", "Authorization: Basic dTprMQ=="]
+)
 async def test_a_known_key_names_its_tenant(sent: str) -> None:
     async with running(settings=KEYS) as gateway:
         assert (await ask(gateway, sent)).status_code == 200
@@ -41,7 +43,16 @@ async def test_a_known_key_names_its_tenant(sent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", ["X: 1", "Authorization: Bearer k3", "Authorization: Basic k1", "X-API-Key: ", "X-API-Key: ä"]
+    "sent",
+    [
+        "X: 1",
+        "Authorization: Bearer k3",
+        "Authorization: Basic k1",
+        "Authorization: Basic dTprMw==",
+        "Authorization: Basic dQ==",
+        "X-API-Key: ",
+        "X-API-Key: ä",
+    ],
 )
 async def test_anything_else_is_refused(sent: str) -> None:
     async with running(settings=KEYS) as gateway:
