@@ -100,7 +100,7 @@ def config(served: Served) -> dict[str, Any]:
         "platform": f"segserve_{served.engine}",
         "backend": "segserve",
         "max_batch_size": 0,
-        "input": [_configured(*each, optional=each is not _IMAGE) for each in inputs],
+        "input": [{**_configured(*each), "optional": each is not _IMAGE} for each in inputs],
         "output": [_configured(*each) for each in outputs],
     }
 
@@ -125,9 +125,8 @@ def _shown(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": [*shape]}
 
 
-def _configured(name: str, datatype: str, shape: tuple[int, ...], optional: bool = False) -> dict[str, Any]:
-    told = {"name": name, "data_type": _TRITON[datatype], "dims": [*shape]}
-    return {**told, "optional": True} if optional else told
+def _configured(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"name": name, "data_type": _TRITON[datatype], "dims": [*shape]}
 
 
 def _served(request: Request) -> Sequence[ModelInfo]:
