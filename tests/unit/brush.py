@@ -36,4 +36,5 @@ def decode_brush(rle: Sequence[int], size: tuple[int, int]) -> BoolArray:
     channels = out.reshape(*size, 4)
     assert (channels == channels[..., :1]).all()
     assert set(np.unique(out)) <= {0, 255}
-    return channels[..., 3] == 255
+    mask: BoolArray = channels[..., 3] == 255
+    return mask

@@ -100,8 +100,7 @@ async def test_label_studio_gets_brush_strokes(gateway: Running) -> None:
 
 
 async def test_label_studio_mixes_clicks_and_a_box(gateway: Running) -> None:
-    beside = {**KEYPOINT, "is_positive": False, "value": {"x": 0, "y": 100, "keypointlabels": ["car"]}}
-    beside["value"]["y"] = 50
+    beside = {**KEYPOINT, "is_positive": False, "value": {"x": 0, "y": 50, "keypointlabels": ["car"]}}
     answer = await gateway.client.post("/label-studio/wand/predict", json=labelled(KEYPOINT, beside, BOX))
     assert answer.json()["results"][0]["result"][0]["value"]["brushlabels"] == ["bus"]
     prompt = gateway.wand.calls[0].prompts[0]

@@ -237,7 +237,7 @@ async def test_pixels_in_json_are_bounded(gateway: Running) -> None:
 
 async def test_outputs_are_bounded(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensors, "MAX_JSON_VALUES", 3000)
-    asked = {"inputs": [IMAGE], "outputs": [{"name": "masks"}]}
+    asked: dict[str, Any] = {"inputs": [IMAGE], "outputs": [{"name": "masks"}]}
     await refused(gateway, 422, "ask for binary_data", **asked)
     monkeypatch.setattr(inference_outputs, "MAX_MASK_PIXELS", 3000)
     await refused(gateway, 422, "run lengths", **asked, parameters={"binary_data_output": True})
