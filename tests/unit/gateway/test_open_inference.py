@@ -235,6 +235,11 @@ async def test_pixels_in_json_are_bounded(gateway: Running) -> None:
     )
 
 
+async def test_lists_in_json_are_bounded(gateway: Running) -> None:
+    body = b'{"inputs": [' + b"[]," * 300_000 + b"[]]}"
+    told(await gateway.client.post(INFER, content=body), 400, "too many lists")
+
+
 async def test_outputs_are_bounded(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensors, "MAX_JSON_VALUES", 3000)
     asked: dict[str, Any] = {"inputs": [IMAGE], "outputs": [{"name": "masks"}]}

@@ -35,6 +35,8 @@ from shared.types import BoolArray
 
 MAX_JSON_BYTES = 4 * 2**20
 """Most bytes of a door's JSON besides long texts, which are images: a million numbers, read in some 20 ms."""
+MAX_JSON_LISTS = 2**18
+"""Most lists and objects in it, as many as the rows and pixels of 480x360 as nested lists: read in some 30 ms."""
 _LONG_TEXT = re.compile(rb'"[^"\\]{1024,}+"')
 
 Fields = TypeVar("Fields", bound=wire.Request)
@@ -75,6 +77,11 @@ def _checked(body: bytes | memoryview, settings: Settings, fields: type[Fields])
         size -= sum(match.end() - match.start() for match in _LONG_TEXT.finditer(body))
     if size > limit:
         raise BodyTooLarge.of("body", f"{size} bytes", limit, f"more than {limit} bytes of JSON besides the image")
+    if len(body) > MAX_JSON_LISTS:
+        text = bytes(body)
+        lists = text.count(b"[") + text.count(b"{")
+        if lists > MAX_JSON_LISTS:
+            raise Malformed.of("body", f"{lists} lists and objects", MAX_JSON_LISTS, "the JSON has too many lists")
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError as error:
