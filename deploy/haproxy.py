@@ -47,6 +47,8 @@ OPENS = frozenset({"frontend prometheus", "listen stats"})
 """Sections of Serve's that are dropped whole: pages on every interface that tell anyone who asks what runs."""
 METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE"
 """What the gateway's server takes for methods."""
+PROBED = "/-/healthz"
+"""Serve's own page that says whether a gateway can be reached from here."""
 FRONTEND = "frontend http_frontend"
 NOBODY = "backend default_backend"
 
@@ -73,13 +75,15 @@ class NotUnderstood(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where callers come in: the public address, on which Serve's frontend listens once rewritten, and how many bytes
-    the gateway takes of any request and of `POST /v1/images`."""
+    """Where callers come in: the public address, on which Serve's frontend listens once rewritten, how many bytes the
+    gateway takes of any request and of `POST /v1/images`, and whether a probe from this node may ask whether HAProxy
+    is well."""
 
     host: str
     port: int
     max_body_bytes: int
     max_upload_bytes: int
+    node_probes: bool = False
 
     @property
     def bind(self) -> str:
@@ -188,7 +192,10 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
         # the path does not take it, and which it takes.
         f"http-request set-method TRACE unless {{ method {METHODS} }}",
         # Serve's own pages are no business of a caller's; its checks of the gateways do not come this way.
-        "http-request return status 404 default-errorfiles if { path,url_dec -m beg /-/ }",
+        "acl own path,url_dec -m beg /-/",
+        f"acl probe path {PROBED}",
+        f"acl probe_allowed {'src 127.0.0.0/8 ::1' if door.node_probes else 'always_false'}",
+        "http-request return status 404 default-errorfiles if own !probe or own !probe_allowed",
         # Read in few pieces, and sent again when a gateway dies; what the gateway will refuse it refuses at once.
         f"http-request wait-for-body time {REQUEST_WITHIN_S}s unless {door.too_long}",
         # Sent again when a gateway died under it: what makes a job makes one, by this id, which each try carries. Not a
@@ -261,13 +268,13 @@ def _wait(ends: int, here: int) -> None:
 
 
 def main() -> None:
-    """`python -m deploy.haproxy OWNER BINARY HOST PORT MAX_BODY MAX_UPLOAD -- HAPROXY'S ARGUMENTS`; becomes HAProxy, or
-    exits with 1."""
+    """`python -m deploy.haproxy OWNER BINARY HOST PORT MAX_BODY MAX_UPLOAD NODE_PROBES -- HAPROXY'S ARGUMENTS`; becomes
+    HAProxy, or exits with 1."""
     parser = argparse.ArgumentParser()
     parser.add_argument("owner", type=int)
     parser.add_argument("binary")
     parser.add_argument("host")
-    for number in ("port", "max_body_bytes", "max_upload_bytes"):
+    for number in ("port", "max_body_bytes", "max_upload_bytes", "node_probes"):
         parser.add_argument(number, type=int)
     parser.add_argument("arguments", nargs="+")
     given = parser.parse_args()
@@ -276,7 +283,8 @@ def main() -> None:
     text = path.read_text(encoding="utf-8")
     if not text.startswith(MARK):
         try:
-            door = Door(given.host, given.port, given.max_body_bytes, given.max_upload_bytes)
+            limits = given.max_body_bytes, given.max_upload_bytes
+            door = Door(given.host, given.port, *limits, node_probes=bool(given.node_probes))
             path.write_text(closed(text, door), encoding="utf-8")
         except NotUnderstood as error:
             sys.exit(f"SegServe does not open HAProxy's doors: {error} in {path}")

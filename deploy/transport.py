@@ -56,10 +56,18 @@ def choose(settings: Settings, host: str, port: int, folder: Path, owner: int) -
         if settings.transport == "haproxy":
             raise Failed(f"SEGSERVE_TRANSPORT=haproxy: {reason}") from None
         return Transport("serve", why_not=str(reason))
-    door = Door(host, port, settings.max_body_bytes, settings.max_upload_bytes)
-    wrapper = write_wrapper(folder, binary, door, owner)
-    silence_s = math.ceil(max(settings.request_timeout_s, settings.stream_timeout_s)) + GRACE_S
-    return Transport("haproxy", variables(wrapper, sockets, silence_s), sockets)
+    wrapper = write_wrapper(folder, binary, door_of(settings, host, port), owner)
+    return Transport("haproxy", variables(wrapper, sockets, silence_s(settings), free_port()), sockets)
+
+
+def door_of(settings: Settings, host: str, port: int) -> Door:
+    """The door at this address that the settings ask for."""
+    return Door(host, port, settings.max_body_bytes, settings.max_upload_bytes, settings.node_probes)
+
+
+def silence_s(settings: Settings) -> int:
+    """How long HAProxy waits for a gateway, or a caller, that says nothing."""
+    return math.ceil(max(settings.request_timeout_s, settings.stream_timeout_s)) + GRACE_S
 
 
 class Unavailable(RuntimeError):
@@ -111,7 +119,8 @@ def place(port: int) -> Path | None:
 def write_wrapper(folder: Path, binary: str, door: Door, owner: int) -> Path:
     """The program that Serve starts as HAProxy, which ends when process `owner` does. No site-packages: it must start
     in milliseconds."""
-    where = (door.host, str(door.port), str(door.max_body_bytes), str(door.max_upload_bytes))
+    numbers = (door.port, door.max_body_bytes, door.max_upload_bytes, int(door.node_probes))
+    where = (door.host, *map(str, numbers))
     command = shlex.join([sys.executable, "-E", "-S", "-m", "deploy.haproxy", str(owner), binary, *where, "--"])
     path = folder / "haproxy"
     path.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {command} "$@"\n', encoding="utf-8")
@@ -119,8 +128,8 @@ def write_wrapper(folder: Path, binary: str, door: Door, owner: int) -> Path:
     return path
 
 
-def variables(wrapper: Path, sockets: Path, silence_s: int) -> Mapping[str, str]:
-    """What Serve reads when it is imported."""
+def variables(wrapper: Path, sockets: Path, silence_s: int, spare_port: int) -> Mapping[str, str]:
+    """What Serve reads when it is imported. `spare_port`: of its proxy for when no gateway answers."""
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -142,7 +151,7 @@ def variables(wrapper: Path, sockets: Path, silence_s: int) -> Mapping[str, str]
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         # A request has three more tries: a gateway that refuses one connection is passed over before they are spent.
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(spare_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_S),
         # A HAProxy that died is started again after three failed checks; one that starts slowly is not started anew.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",

@@ -14,6 +14,9 @@
 # KubeRay's probe is a wget in the pod itself.
 - name: SEGSERVE_NODE_PROBES
   value: "true"
+{{- if eq .Values.transport "haproxy" }}
+{{- include "segserve.haproxyEnv" . | nindent 0 }}
+{{- end }}
 {{- if .Values.valkey.enabled }}
 - name: VALKEY_PASSWORD
   valueFrom:
@@ -47,6 +50,59 @@
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* What deploy/pod.py says (`variables`): HAProxy and Serve's throughput mode. */}}
+{{- define "segserve.haproxyEnv" -}}
+{{- $folder := include "segserve.haproxyFolder" . -}}
+{{- $request := float64 (default "60" .Values.settings.request_timeout_s) -}}
+{{- $stream := float64 (default "600" .Values.settings.stream_timeout_s) -}}
+{{- $silence := int (add (ceil (maxf $request $stream)) 60) -}}
+{{- $variables := dict
+  "RAY_SERVE_ENABLE_HA_PROXY" "1"
+  "RAY_SERVE_THROUGHPUT_OPTIMIZED" "1"
+  "RAY_SERVE_LOG_TO_STDERR" "1"
+  "RAY_SERVE_HAPROXY_BINARY_PATH" (printf "%s/haproxy" $folder)
+  "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC" (printf "%s/haproxy.cfg" $folder)
+  "RAY_SERVE_HAPROXY_SOCKET_PATH" (printf "%s/admin.sock" $folder)
+  "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH" (printf "%s/metrics.sock" $folder)
+  "RAY_SERVE_HAPROXY_SERVER_STATE_BASE" $folder
+  "RAY_SERVE_HAPROXY_SERVER_STATE_FILE" (printf "%s/server-state" $folder)
+  "RAY_SERVE_HAPROXY_METRICS_ENABLED" "0"
+  "RAY_SERVE_HAPROXY_NBTHREAD" "1"
+  "RAY_SERVE_HAPROXY_MAXCONN" "2048"
+  "RAY_SERVE_HAPROXY_TUNE_BUFSIZE" "262144"
+  "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S" (toString $silence)
+  "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S" (toString $silence)
+  "RAY_SERVE_HAPROXY_RETRY_ON" "conn-failure empty-response"
+  "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT" "1"
+  "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT" "8500"
+  "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "2"
+  "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" "1"
+  "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S" "60" -}}
+{{- range $name, $value := $variables }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "segserve.haproxyFolder" -}}/tmp/segserve{{- end -}}
+
+{{/* Writes HAProxy's wrapper before Ray starts: (dict "root" $ "image" image) */}}
+{{- define "segserve.haproxyInit" -}}
+- name: haproxy
+  image: {{ .image }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  securityContext:
+    {{- toYaml .root.Values.containerSecurityContext | nindent 4 }}
+  command: [python, -m, deploy.pod, {{ include "segserve.haproxyFolder" .root }}]
+  env:
+    {{- include "segserve.env" .root | nindent 4 }}
+  resources:
+    requests: {cpu: 100m, memory: 128Mi}
+    limits: {memory: 256Mi}
+  volumeMounts:
+    {{- include "segserve.mounts" .root | nindent 4 }}
 {{- end -}}
 
 {{- define "segserve.mounts" -}}

@@ -19,8 +19,14 @@ topologySpreadConstraints:
 {{- end }}
 securityContext:
   {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
-{{- if and $root.Values.weights.enabled $root.Values.weights.fill.enabled }}
+{{- $fills := and $root.Values.weights.enabled $root.Values.weights.fill.enabled }}
+{{- $haproxy := eq $root.Values.transport "haproxy" }}
+{{- if or $fills $haproxy }}
 initContainers:
+  {{- if $haproxy }}
+  {{- include "segserve.haproxyInit" (dict "root" $root "image" $image) | nindent 2 }}
+  {{- end }}
+  {{- if $fills }}
   - name: weights
     image: {{ $image }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
@@ -32,6 +38,7 @@ initContainers:
       limits: {memory: 32Mi}
     volumeMounts:
       - {name: weights, mountPath: /weights, readOnly: true}
+  {{- end }}
 {{- end }}
 containers:
   - name: ray-worker

@@ -30,6 +30,7 @@ class Proxy:
     folder: Path
     port: int = field(default_factory=free_port)
     silence_s: int = 1
+    node_probes: bool = False
     owner: int = field(default_factory=os.getpid)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -39,7 +40,7 @@ class Proxy:
 
     @property
     def door(self) -> Door:
-        return Door("127.0.0.1", self.port, MAX_BODY, MAX_UPLOAD)
+        return Door("127.0.0.1", self.port, MAX_BODY, MAX_UPLOAD, self.node_probes)
 
     @property
     def admin(self) -> Path:

@@ -266,6 +266,21 @@ def test_serves_own_pages_are_not_seen_from_outside(before_app: Proxy) -> None:
         assert client.get("/length").status_code == 200  # HAProxy's own checks reach the gateway
 
 
+def test_a_nodes_own_probe_learns_whether_a_gateway_answers_where_that_is_allowed(folder: Path) -> None:
+    with application() as number:
+        found = Proxy(folder, node_probes=True)
+        found.configure([number])
+        try:
+            process = found.start()
+            with found.client() as client:
+                within(PATIENCE_S, lambda: client.get("/-/healthz").status_code == 200)
+                for path in ("/-/routes", "/%2D/healthz", "/-/healthz/"):
+                    told(client.get(path), 404, "not_found")
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_a_reload_and_a_start_beside_a_living_one_cost_no_request(folder: Path) -> None:
     with application() as number, proxy(folder, [number], PATIENCE_S) as found:
         with Load(found, lambda client: client.post("/length", content=b"x" * 1000)) as load:

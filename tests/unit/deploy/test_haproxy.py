@@ -66,6 +66,13 @@ def test_the_public_address_is_the_one_that_was_asked_for(host: str, bind: str) 
     assert f"bind {bind}" in lines(closed(SERVES, Door(host, 80, 1, 1)), "frontend http_frontend")
 
 
+@pytest.mark.parametrize(("allowed", "who"), [(False, "always_false"), (True, "src 127.0.0.0/8 ::1")])
+def test_serves_page_is_for_probes_of_this_node_alone_where_they_are_wanted(allowed: bool, who: str) -> None:
+    written = lines(closed(SERVES, Door("0.0.0.0", 80, 1, 1, allowed)), "frontend http_frontend")
+    assert f"acl probe_allowed {who}" in written
+    assert "http-request return status 404 default-errorfiles if own !probe or own !probe_allowed" in written
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

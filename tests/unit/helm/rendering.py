@@ -31,7 +31,7 @@ def helm(major: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 @cache
 def text(values: Path | None = None, *sets: str, major: int = 4) -> str:
     """All manifests as helm prints them."""
-    more = [*(["-f", str(values)] if values else []), *(part for each in sets for part in ("--set", each))]
+    more = [*(["-f", str(values)] if values else []), *(part for each in sets for part in ("--set-string", each))]
     done = helm(major, "template", "seg", str(CHART), "--namespace", "vision", *more)
     assert done.returncode == 0, done.stderr
     return done.stdout

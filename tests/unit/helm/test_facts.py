@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from deploy import cluster
+from deploy import cluster, pod
 from deploy.valkey import EmbeddedValkey
 from services.gateway.deployment import OPTIONS
 from shared.serving.replica import DEPLOYMENT_OPTIONS
+from shared.settings import Settings
 from tests.data import ROOT
 from tests.unit.helm.rendering import CHART, EXAMPLES, manifests, of_kind, pods, ray_service
 
@@ -33,9 +36,48 @@ def test_ray_is_told_what_the_local_platform_tells_it() -> None:
     wanted = {name: value for name, value in cluster.environment(Path("token")).items() if name not in LOOPBACK_ONLY}
     found = pods(manifests())
     for name in ("head", "worker-cpu"):
-        given = {each["name"]: each.get("value") for each in found[name]["spec"]["containers"][0]["env"]}
+        given = environment(found[name])
         assert {key: given.get(key) for key in wanted} == wanted
         assert given["SEGSERVE_NODE_PROBES"] == "true", "KubeRay's probe of a worker asks /-/healthz"
+
+
+def environment(of: dict[str, Any]) -> dict[str, str | None]:
+    """Name and value of each variable of a pod's first container."""
+    return {each["name"]: each.get("value") for each in of["spec"]["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize(
+    ("sets", "settings"),
+    [((), Settings()), (("settings.request_timeout_s=900.5",), Settings(request_timeout_s=900.5))],
+)
+def test_serve_finds_haproxy_where_the_pod_prepared_it(sets: tuple[str, ...], settings: Settings) -> None:
+    wanted = dict(pod.variables(Path("/tmp/segserve"), settings))
+    wanted["RAY_SERVE_HAPROXY_NBTHREAD"] = "1"  # of this machine's cores
+    found = pods(manifests(None, *sets))
+    for name in ("head", "worker-cpu"):
+        given = environment(found[name])
+        assert {key: given.get(key) for key in wanted} == wanted
+        (first, *_) = found[name]["spec"]["initContainers"]
+        assert first["command"] == ["python", "-m", "deploy.pod", "/tmp/segserve"]
+        assert environment({"spec": {"containers": [first]}}) == given
+        assert {"name": "tmp", "mountPath": "/tmp"} in first["volumeMounts"]
+        (port,) = (each for each in found["worker-cpu"]["spec"]["containers"][0]["ports"] if each["name"] == "serve")
+        assert port["containerPort"] == pod.PORT
+
+
+def test_serves_own_proxy_needs_none_of_it() -> None:
+    found = pods(manifests(None, "transport=serve"))
+    for name in ("head", "worker-cpu"):
+        assert not [each for each in environment(found[name]) if "HAPROXY" in each or "HA_PROXY" in each]
+        assert "initContainers" not in found[name]["spec"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="HAProxy exists for Linux only")
+def test_a_pod_prepares_a_wrapper_that_opens_its_door_to_all_and_serves_page_to_its_probe(tmp_path: Path) -> None:
+    wrapper = pod.prepare(tmp_path / "segserve", Settings(node_probes=True, max_body_bytes=2048, max_upload_bytes=4096))
+    assert wrapper.stat().st_mode & 0o777 == 0o700
+    assert wrapper.parent.stat().st_mode & 0o777 == 0o700
+    assert wrapper.read_text().splitlines()[-1].endswith(' 0.0.0.0 8000 2048 4096 1 -- "$@"')
 
 
 def test_the_versions_are_those_that_are_pinned() -> None:
@@ -103,9 +145,9 @@ def test_the_rules_and_the_scraping_are_those_of_deploy_prometheus() -> None:
 @pytest.mark.parametrize("options", [OPTIONS, DEPLOYMENT_OPTIONS], ids=["gateway", "models"])
 def test_a_pod_outlives_its_replicas_shutdown_and_the_proxys_draining(options: dict[str, float]) -> None:
     draining_s = 30
-    for name, pod in pods(manifests()).items():
+    for name, found in pods(manifests()).items():
         if name.startswith(("head", "worker")):
-            assert pod["spec"]["terminationGracePeriodSeconds"] > options["graceful_shutdown_timeout_s"] + draining_s
+            assert found["spec"]["terminationGracePeriodSeconds"] > options["graceful_shutdown_timeout_s"] + draining_s
 
 
 def test_nothing_is_made_that_was_not_asked_for() -> None:
