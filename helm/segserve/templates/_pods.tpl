@@ -1,6 +1,14 @@
 {{/* What every Ray pod has. The names of variables that are Ray's are those of deploy/cluster.py. */}}
 
 {{- define "segserve.env" -}}
+{{ include "segserve.ownEnv" . }}
+{{- if eq .Values.transport "haproxy" }}
+{{- include "segserve.haproxyEnv" . | nindent 0 }}
+{{- end }}
+{{- end -}}
+
+{{/* All of it but where HAProxy's wrapper is, which is to be made from the binary that Serve brings along. */}}
+{{- define "segserve.ownEnv" -}}
 - name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
   value: services.gateway.doorway:middlewares
 - name: RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
@@ -14,9 +22,6 @@
 # KubeRay's probe is a wget in the pod itself.
 - name: SEGSERVE_NODE_PROBES
   value: "true"
-{{- if eq .Values.transport "haproxy" }}
-{{- include "segserve.haproxyEnv" . | nindent 0 }}
-{{- end }}
 {{- if .Values.valkey.enabled }}
 - name: VALKEY_PASSWORD
   valueFrom:
@@ -97,7 +102,7 @@
     {{- toYaml .root.Values.containerSecurityContext | nindent 4 }}
   command: [python, -m, deploy.pod, {{ include "segserve.haproxyFolder" .root }}]
   env:
-    {{- include "segserve.env" .root | nindent 4 }}
+    {{- include "segserve.ownEnv" .root | nindent 4 }}
   resources:
     requests: {cpu: 100m, memory: 128Mi}
     limits: {memory: 256Mi}
