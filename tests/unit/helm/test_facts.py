@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -141,6 +142,17 @@ def test_the_rules_and_the_scraping_are_those_of_deploy_prometheus() -> None:
             {"sourceLabels" if key == "source_labels" else key: value for key, value in each.items()}
             for each in scrape["metric_relabel_configs"]
         ]
+
+
+def test_the_boards_are_those_of_deploy_grafana_and_grafanas_sidecar_finds_them() -> None:
+    given = [
+        each for each in of_kind("ConfigMap", manifests(EXAMPLE["ingress"])) if "-board-" in each["metadata"]["name"]
+    ]
+    assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in given)
+    boards = {name: json.loads(text) for each in given for name, text in each["data"].items()}
+    folder = ROOT / "deploy" / "grafana" / "dashboards"
+    assert boards == {path.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    assert len(boards) == 5
 
 
 @pytest.mark.parametrize("options", [OPTIONS, DEPLOYMENT_OPTIONS], ids=["gateway", "models"])
