@@ -34,7 +34,7 @@ from shared.errors import (
     RequestTimeout,
     SegServeError,
 )
-from shared.headers import UNIQUE_ID
+from shared.headers import NODE_PROBE, UNIQUE_ID
 
 MARK = "# Closed by SegServe."
 RETRY_AFTER_S = 1
@@ -47,8 +47,6 @@ OPENS = frozenset({"frontend prometheus", "listen stats"})
 """Sections of Serve's that are dropped whole: pages on every interface that tell anyone who asks what runs."""
 METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE"
 """What the gateway's server takes for methods."""
-PROBED = "/-/healthz"
-"""Serve's own page that says whether a gateway can be reached from here."""
 FRONTEND = "frontend http_frontend"
 NOBODY = "backend default_backend"
 
@@ -193,7 +191,7 @@ def _frontend(lines: list[str], door: Door) -> list[str]:
         f"http-request set-method TRACE unless {{ method {METHODS} }}",
         # Serve's own pages are no business of a caller's; its checks of the gateways do not come this way.
         "acl own path,url_dec -m beg /-/",
-        f"acl probe path {PROBED}",
+        f"acl probe path {NODE_PROBE}",
         f"acl probe_allowed {'src 127.0.0.0/8 ::1' if door.node_probes else 'always_false'}",
         "http-request return status 404 default-errorfiles if own !probe or own !probe_allowed",
         # Read in few pieces, and sent again when a gateway dies; what the gateway will refuse it refuses at once.

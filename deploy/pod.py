@@ -15,6 +15,7 @@ from deploy import transport
 from shared.settings import Settings, settings
 
 HOST, PORT = "0.0.0.0", 8000
+"""A pod's own: who comes so far is the network policy's business."""
 SPARE_PORT = 8500
 FIRST_PROCESS = 1
 

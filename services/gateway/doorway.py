@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.errors import body
 from services.gateway.replay import OWN_PATHS, Replay
 from shared.errors import NotFound
-from shared.headers import UNIQUE_ID
+from shared.headers import NODE_PROBE, UNIQUE_ID
 from shared.serving.ingress import Place, place
 from shared.settings import settings
 
@@ -36,8 +36,6 @@ STEERING_HEADERS = frozenset(
 """Serve takes these from any caller: another replica, another timeout, work that goes on when its caller has left."""
 UNIQUE_ID_HEADER = UNIQUE_ID.lower().encode()
 DROPPED = STEERING_HEADERS | {REQUEST_ID_HEADER, UNIQUE_ID_HEADER}
-PROBED = "/-/healthz"
-"""Serve's own page that says whether the proxy of this node takes requests, or drains."""
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 """To Serve in a gateway's replica: do not listen for the caller's leaving, for which it would run two more tasks a
 request. The gateway does (`middleware.CallerWatch`)."""
@@ -84,7 +82,7 @@ class Doorway:
     def _own(self, scope: Scope) -> bool:
         """Whether this is one of Serve's own pages, but for the probe of a caller on the node itself."""
         path: str = scope["path"]
-        return path.startswith(OWN_PATHS) and not (self._probes and path == PROBED and _from_here(scope))
+        return path.startswith(OWN_PATHS) and not (self._probes and path == NODE_PROBE and _from_here(scope))
 
 
 def _from_here(scope: Scope) -> bool:
